@@ -1,0 +1,203 @@
+"""What can go wrong, as one tree of exceptions.
+
+.. code-block:: text
+
+    BookstoreError
+    ├── SettingsError              a setting is missing or wrong
+    ├── PathError                  a path has no key that the store could hold
+    ├── StorageError               the object store did not do what was asked
+    │   ├── StoreUnreachable       nothing answers at the endpoint                 (transient)
+    │   ├── StoreTimeout           no complete answer in time                      (transient)
+    │   ├── StoreThrottled         the store asks for fewer requests               (transient)
+    │   ├── StoreFault             the store failed inside, or answered nonsense   (transient)
+    │   ├── PreconditionFailed     somebody else wrote first                       (transient)
+    │   ├── CredentialsMissing     the SDK's chain found no credentials
+    │   ├── CredentialsRejected    unknown key, wrong secret, expired token
+    │   ├── AccessDenied           the credentials may not do this
+    │   ├── BucketMissing          no such bucket
+    │   ├── BucketNotVersioned     a write would replace what is there
+    │   ├── ObjectMissing          no such key or version
+    │   ├── ObjectRefused          this one object can never be stored as it is
+    │   └── IntegrityError         the store holds other bytes than were sent      (transient)
+    └── OutboxError                the outbox could not do what was asked
+        ├── OutboxFull             the disk has no room beyond the reserve         (transient)
+        ├── OutboxUnavailable      the disk or directory fails                     (transient)
+        ├── OutboxInUse            the directory belongs to a living server
+        ├── EntryCorrupt           an entry's bytes are not those that were written
+        └── EntryGone              another server claimed the entry
+
+Every error says what was being done and to what, knows whether it may pass by itself (``transient``), and carries a
+``hint``: the next step of the person who reads it. No error carries a secret.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BookstoreError(Exception):
+    """Something bookstore was asked to do could not be done.
+
+    Parameters
+    ----------
+    message : str
+        What was being done, to what, and what happened.
+    hint : str, optional
+        The next step; the class's own hint if left out.
+
+    Attributes
+    ----------
+    transient : bool
+        True when the same call may succeed later although nobody does anything.
+    hint : str
+        What the reader can do about it.
+    """
+
+    transient: ClassVar[bool] = False
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = self.default_hint if hint is None else hint
+
+    @property
+    def code(self) -> str:
+        """The class's name: what programs compare, in status documents and in JSON output."""
+        return type(self).__name__
+
+
+class SettingsError(BookstoreError):
+    """A setting is missing or has a value that cannot be used."""
+
+    default_hint = "Correct the setting in your Jupyter configuration and restart Jupyter."
+
+
+class PathError(BookstoreError):
+    """A path has no key that the store could hold."""
+
+    default_hint = "Rename the file, or shorten the prefix."
+
+
+class StorageError(BookstoreError):
+    """The object store did not do what was asked."""
+
+
+class StoreUnreachable(StorageError):
+    """Nothing answers at the endpoint."""
+
+    transient = True
+    default_hint = "Check s3_endpoint_url and the network between this machine and the store."
+
+
+class StoreTimeout(StorageError):
+    """The store gave no complete answer in time; what was sent may still arrive."""
+
+    transient = True
+    default_hint = "Check the network between this machine and the store."
+
+
+class StoreThrottled(StorageError):
+    """The store asks for fewer requests (503 SlowDown, 429)."""
+
+    transient = True
+    default_hint = "Nothing to do: saves are sent more slowly until the store recovers."
+
+
+class StoreFault(StorageError):
+    """The store failed inside (5xx), or its answer made no sense."""
+
+    transient = True
+    default_hint = "If this lasts, look at the store's own log or status page."
+
+
+class PreconditionFailed(StorageError):
+    """The key's newest version is not the one that the write was conditional on (409, 412)."""
+
+    transient = True
+
+
+class CredentialsMissing(StorageError):
+    """The SDK's credential chain found no credentials."""
+
+    default_hint = (
+        "Set JPYNB_S3_ACCESS_KEY_ID and JPYNB_S3_SECRET_ACCESS_KEY, or give this machine a profile or role "
+        "that the AWS SDK finds by itself."
+    )
+
+
+class CredentialsRejected(StorageError):
+    """The store does not know the access key, or the secret is wrong, or the token has expired."""
+
+    default_hint = "Renew the credentials; they are picked up without a restart where the SDK reads them from a file."
+
+
+class AccessDenied(StorageError):
+    """The credentials are known but may not do this."""
+
+    default_hint = "Give these credentials s3:PutObject, s3:GetObject, s3:GetObjectVersion and s3:ListBucketVersions."
+
+
+class BucketMissing(StorageError):
+    """The bucket does not exist."""
+
+    default_hint = "Create the bucket with versioning enabled, or correct s3_bucket."
+
+
+class BucketNotVersioned(StorageError):
+    """The bucket keeps no versions, so a write would replace what is there."""
+
+    default_hint = (
+        "Enable versioning on the bucket (aws s3api put-bucket-versioning --bucket NAME "
+        "--versioning-configuration Status=Enabled); saves wait in the outbox until then."
+    )
+
+
+class ObjectMissing(StorageError):
+    """There is no such key, or no such version of it, or its newest version is a delete marker."""
+
+
+class ObjectRefused(StorageError):
+    """The store will never take this one object as it is (400, 413, key too long); others may go on."""
+
+    default_hint = "The save is kept under refused/ in the outbox."
+
+
+class IntegrityError(StorageError):
+    """The store reports other bytes than were sent, or gives back other bytes than were stored."""
+
+    transient = True
+    default_hint = "If this lasts, something between this machine and the store changes the bytes."
+
+
+class OutboxError(BookstoreError):
+    """The outbox could not do what was asked."""
+
+
+class OutboxFull(OutboxError):
+    """Writing the entry would eat into the disk space that is reserved for the user's own files."""
+
+    transient = True
+    default_hint = "Free disk space, or move outbox_dir to a larger disk."
+
+
+class OutboxUnavailable(OutboxError):
+    """The outbox's disk or directory fails (EIO, read-only, permissions)."""
+
+    transient = True
+    default_hint = "Check that outbox_dir is writable and its disk healthy."
+
+
+class OutboxInUse(OutboxError):
+    """The outbox directory belongs to a server that is alive."""
+
+    default_hint = "Ask that server instead: bookstore flush."
+
+
+class EntryCorrupt(OutboxError):
+    """An outbox entry is torn or altered."""
+
+    default_hint = "The entry is kept under quarantine/ in the outbox; its notebook on disk is not affected."
+
+
+class EntryGone(OutboxError):
+    """The entry is no longer where it was: another server claimed it."""

@@ -1,0 +1,161 @@
+"""Where an archived version comes from, and how that travels as an object's metadata. Pure functions.
+
+User metadata of S3 is ASCII and at most 2 KB, names and values together (S3 User Guide, "Working with object
+metadata"). What is not plain ASCII travels as ``b64.`` and base64url; what does not fit is left out, the least needed
+first. The record id, the SHA-256 and the sequence always fit.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timezone
+from typing import Any
+
+#: S3's limit, less a reserve for what proxies add.
+MAX_METADATA_BYTES = 2000
+
+_NAME = "bookstore-"
+_ENCODED = "b64."
+_PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+
+#: Metadata name of each field, in the order in which they are kept when space is short.
+_FIELDS = {
+    "record_id": "record",
+    "sha256": "sha256",
+    "instance": "instance",
+    "generation": "generation",
+    "sequence": "sequence",
+    "saved_at": "saved",
+    "reason": "reason",
+    "source": "source",
+    "user": "user",
+    "host": "host",
+    "root_dir": "root",
+    "previous_key": "previous-key",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who saved what, where and when.
+
+    Attributes
+    ----------
+    record_id : str
+        Names this one save, everywhere and for ever; a version that carries it *is* that save.
+    sha256 : str
+        SHA-256 of the content, lower-case hex.
+    saved_at : float
+        When the save was queued, in seconds since the epoch, by the clock of the server that took it.
+    user : str
+        Who saved, as Jupyter's identity provider tells; may be empty.
+    host, root_dir : str
+        The origin: the machine's name and the server's root directory.
+    instance : str
+        The server instance's outbox.
+    generation, sequence : int
+        The order of saves: first by generation (of outboxes of one directory), then by sequence within one.
+    source : str
+        ``file`` where the bytes are those of a local file, ``model`` where a contents manager gave them back.
+    reason : str
+        ``save``, ``rename``, ``copy``, ``restore``, ``upload`` …
+    previous_key : str
+        The key that a renamed path had before; otherwise empty.
+    """
+
+    record_id: str
+    sha256: str
+    saved_at: float
+    user: str = ""
+    host: str = ""
+    root_dir: str = ""
+    instance: str = ""
+    generation: int = 0
+    sequence: int = 0
+    source: str = "file"
+    reason: str = "save"
+    previous_key: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Host and root directory in one, for comparing and for reading."""
+        return f"{self.host}:{self.root_dir}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON takes them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Provenance:
+        """The way back of `to_dict`; names that are not known are passed over."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def to_metadata(provenance: Provenance) -> dict[str, str]:
+    """The provenance as user metadata of an object.
+
+    Returns
+    -------
+    dict of str to str
+        ASCII, at most `MAX_METADATA_BYTES` in all. Empty fields, and those for which there is no room, are left out.
+    """
+    metadata = {}
+    room = MAX_METADATA_BYTES
+    for field, short in _FIELDS.items():
+        value = getattr(provenance, field)
+        text = _timestamp(value) if field == "saved_at" else str(value)
+        if not text:
+            continue
+        name, encoded = _NAME + short, _encode(text)
+        size = len(name) + len(encoded)
+        if size <= room:
+            metadata[name] = encoded
+            room -= size
+    return metadata
+
+
+def from_metadata(metadata: Mapping[str, str]) -> Provenance | None:
+    """The provenance that an object carries.
+
+    Returns
+    -------
+    Provenance or None
+        None where the object carries no record id, or what it carries cannot be read: somebody else wrote it.
+    """
+    values: dict[str, Any] = {}
+    try:
+        for field, short in _FIELDS.items():
+            encoded = metadata.get(_NAME + short)
+            if encoded is not None:
+                values[field] = _decode(encoded)
+        if "saved_at" in values:
+            values["saved_at"] = datetime.fromisoformat(values["saved_at"]).timestamp()
+        for number in ("generation", "sequence"):
+            values[number] = int(values.get(number, 0))
+        return Provenance(**values)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds")
+
+
+def _encode(text: str) -> str:
+    if _PLAIN.fullmatch(text) and not text.startswith(_ENCODED):
+        return text
+    return _ENCODED + base64.urlsafe_b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii")
+
+
+def _decode(text: str) -> str:
+    if not text.startswith(_ENCODED):
+        return text
+    try:
+        return base64.urlsafe_b64decode(text[len(_ENCODED) :]).decode("utf-8", "surrogatepass")
+    except binascii.Error as e:
+        raise ValueError(f"{text!r} is no base64") from e
