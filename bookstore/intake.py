@@ -1,0 +1,224 @@
+"""Takes the bytes of a save: to the outbox, or in memory within a bound, or remembers what it could not take.
+
+Whatever goes wrong here, the user's save goes on; what is not safe is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from bookstore.delivery import Parcel
+from bookstore.errors import OutboxError
+from bookstore.outbox import Outbox, Partial
+from bookstore.outbox_entry import Entry
+from bookstore.provenance import Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A save of which everything is known but its bytes: the ticket that a pre-save hook draws.
+
+    Attributes
+    ----------
+    path : str
+        API path of Jupyter.
+    key : str or None
+        Where it goes; None where the settings or the path give no key.
+    sequence : int
+        Its place in the order of saves.
+    queued_time : float
+        Seconds since the epoch.
+    user, reason, source, previous_key : str
+        As in `Provenance`.
+    """
+
+    path: str
+    key: str | None
+    sequence: int
+    queued_time: float = field(default_factory=time.time)
+    user: str = ""
+    reason: str = "save"
+    source: str = "file"
+    previous_key: str = ""
+
+
+class Intake:
+    """Takes saves on behalf of one server.
+
+    Parameters
+    ----------
+    outbox : Outbox
+    host, root_dir : str
+        The origin that provenance tells.
+    memory_limit : int
+        Bytes held in memory while the outbox takes none.
+    report : Callable[[OutboxError | None], None]
+        Hears, in the thread that took the save, what is wrong with the outbox; None when it takes saves again.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        host: str,
+        root_dir: str,
+        memory_limit: int,
+        report: Callable[[OutboxError | None], None],
+    ) -> None:
+        self._outbox = outbox
+        self._host = host
+        self._root_dir = root_dir
+        self._memory_limit = memory_limit
+        self._report = report
+        self._lock = threading.Lock()
+        self._memory = 0
+        self._trouble: OutboxError | None = None
+        self._missed: dict[str, int] = {}
+        # A save writes its notebook in one thread while the entry is written in another, so these must never wait for
+        # those.
+        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="bookstore-outbox")
+
+    @property
+    def trouble(self) -> OutboxError | None:
+        """What is wrong with the outbox."""
+        return self._trouble
+
+    @property
+    def memory(self) -> int:
+        """Bytes of unprotected saves."""
+        return self._memory
+
+    @property
+    def missed(self) -> dict[str, int]:
+        """Saves that neither the outbox nor memory could take, counted by path."""
+        with self._lock:
+            return dict(self._missed)
+
+    def begin(self, draft: Draft, content: bytes | memoryview) -> Intent:
+        """Start to bring a save's bytes to the disk, in another thread; `Intent.commit` makes an entry of them."""
+        return Intent(self, draft, content, self._pool.submit(self._write, draft, content))
+
+    def take(self, draft: Draft, content: bytes | memoryview) -> Parcel | None:
+        """Take a save at once, in this thread.
+
+        Returns
+        -------
+        Parcel or None
+            None where neither the outbox nor memory could take it; then it is counted in `missed`.
+        """
+        try:
+            partial = self._write(draft, content)
+        except OutboxError as e:
+            return self.in_memory(draft, content, e)
+        return self.commit(draft, content, partial)
+
+    def commit(self, draft: Draft, content: bytes | memoryview, partial: Partial) -> Parcel | None:
+        """Make an entry of what was written, or hold it in memory."""
+        try:
+            ref = self._outbox.commit(partial)
+        except OutboxError as e:
+            return self.in_memory(draft, content, e)
+        self.note(None)
+        return Parcel(partial.entry, ref=ref)
+
+    def discard(self, partial: Partial) -> None:
+        """Forget what was written, since the user's save failed."""
+        self._outbox.discard(partial)
+
+    def in_memory(self, draft: Draft, content: bytes | memoryview, error: OutboxError) -> Parcel | None:
+        """Hold a save in memory, unprotected, since the outbox does not take it."""
+        self.note(error)
+        with self._lock:
+            if self._memory + len(content) > self._memory_limit:
+                self._missed[draft.path] = self._missed.get(draft.path, 0) + 1
+                return None
+            self._memory += len(content)
+        return Parcel(self._entry(draft, content), content=content)
+
+    def protect(self, parcel: Parcel) -> bool:
+        """Try to bring an unprotected save into the outbox; True once it is there."""
+        if parcel.content is None:
+            return parcel.ref is not None
+        try:
+            parcel.ref = self._outbox.put(parcel.entry, parcel.content)
+        except OutboxError as e:
+            self.note(e)
+            return False
+        self.note(None)
+        return True
+
+    def release(self, parcel: Parcel) -> None:
+        """Give back the memory of a save that is safe by now."""
+        if parcel.content is not None:
+            with self._lock:
+                self._memory -= len(parcel.content)
+            parcel.content = None
+
+    def take_missed(self) -> dict[str, int]:
+        """The missed saves, to be made up for now; what fails again is missed again."""
+        with self._lock:
+            missed, self._missed = self._missed, {}
+        return missed
+
+    def miss(self, path: str, count: int = 1) -> None:
+        """Count saves of a path that could not be taken."""
+        with self._lock:
+            self._missed[path] = self._missed.get(path, 0) + count
+
+    def _write(self, draft: Draft, content: bytes | memoryview) -> Partial:
+        self._outbox.open()
+        return self._outbox.write(self._entry(draft, content), content)
+
+    def _entry(self, draft: Draft, content: bytes | memoryview) -> Entry:
+        provenance = Provenance(
+            record_id=uuid.uuid4().hex,
+            sha256=hashlib.sha256(content).hexdigest(),
+            saved_at=draft.queued_time,
+            user=draft.user,
+            host=self._host,
+            root_dir=self._root_dir,
+            instance=self._outbox.instance,
+            generation=self._outbox.generation,
+            sequence=draft.sequence,
+            source=draft.source,
+            reason=draft.reason,
+            previous_key=draft.previous_key,
+        )
+        return Entry(draft.path, draft.key, len(content), provenance)
+
+    def note(self, trouble: OutboxError | None) -> None:
+        """Remember what is wrong with the outbox, and report it if that is news."""
+        with self._lock:
+            changed = (trouble and trouble.code) != (self._trouble and self._trouble.code)
+            self._trouble = trouble
+        if changed:
+            self._report(trouble)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A save whose bytes are on their way to the disk while the user's file is written."""
+
+    intake: Intake
+    draft: Draft
+    content: bytes | memoryview
+    _written: Future[Partial]
+
+    def commit(self) -> Parcel | None:
+        """The file is written: make an entry of the bytes. See `Intake.take`."""
+        try:
+            partial = self._written.result()
+        except OutboxError as e:
+            return self.intake.in_memory(self.draft, self.content, e)
+        return self.intake.commit(self.draft, self.content, partial)
+
+    def abort(self) -> None:
+        """The file could not be written: archive nothing."""
+        if self._written.exception() is None:
+            self.intake.discard(self._written.result())

@@ -1,0 +1,446 @@
+"""The durable queue on local disk: saves wait here until the store proves that it holds them.
+
+.. code-block:: text
+
+    outbox_dir/
+      <generation>-<instance>/        one server: owner.json, lock, heartbeat
+        <generation>-<sequence>-<record id>.entry
+      quarantine/                     torn or altered entries
+      refused/                        entries that the store will never take
+
+One file per record and no database, since homes are often on NFS. A file gets its name only when its bytes are on the
+disk, so an entry is whole or absent. Nothing expires and nothing is evicted. The outbox knows nothing of the store.
+
+Methods block on the disk: call them from worker threads. Several threads may use one outbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import json
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bookstore.disk import Disk
+from bookstore.errors import EntryCorrupt, EntryGone, OutboxError, OutboxFull, OutboxUnavailable
+from bookstore.outbox_entry import FIRST_LINE_BYTES, Entry, decode, decode_header, encode_header, header_size
+from bookstore.outbox_owner import (
+    CLOSED_FILE,
+    HEARTBEAT_FILE,
+    LOCK_FILE,
+    OWNER_FILE,
+    DirectoryLock,
+    Owner,
+    Watch,
+)
+
+QUARANTINE = "quarantine"
+REFUSED = "refused"
+
+_ENTRY = ".entry"
+_PARTIAL = ".partial"
+_INSTANCE = re.compile(r"([0-9]{8})-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRef:
+    """An entry that waits in the outbox, without its content.
+
+    Attributes
+    ----------
+    file : Path
+        Where it is.
+    entry : Entry
+        What it is.
+    adopted : bool
+        True where another server wrote it and may have sent it already.
+    """
+
+    file: Path
+    entry: Entry
+    adopted: bool = False
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sorts entries of one path by the order of the saves."""
+        return (self.entry.provenance.generation, self.entry.provenance.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Bytes that are on the disk but are no entry yet: `Outbox.commit` or `Outbox.discard` decides."""
+
+    file: Path
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """Entries of a dead server that this one may not adopt, since it archives to another place."""
+
+    directory: Path
+    owner: Owner | None
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What a look at the other directories of the outbox brought.
+
+    Attributes
+    ----------
+    adopted : tuple of EntryRef
+        In the order of the saves; they are this server's now.
+    corrupt : tuple of str
+        What was set aside in quarantine, and why.
+    left : tuple of LeftBehind
+    alive : int
+        Directories of servers that still run.
+    """
+
+    adopted: tuple[EntryRef, ...] = ()
+    corrupt: tuple[str, ...] = ()
+    left: tuple[LeftBehind, ...] = ()
+    alive: int = 0
+
+
+class Outbox:
+    """The outbox of one server instance.
+
+    Parameters
+    ----------
+    directory : Path
+        ``outbox_dir``; shared with other servers. Made when it is first needed.
+    owner : Callable[[str], Owner]
+        Tells who this server is, given the instance's name.
+    reserve : int
+        Bytes of the disk to leave free.
+    disk : Disk, optional
+        What to write to.
+    """
+
+    def __init__(
+        self, directory: Path, owner: Callable[[str], Owner], *, reserve: int = 0, disk: Disk | None = None
+    ) -> None:
+        self.directory = directory
+        self.instance = secrets.token_hex(8)
+        self.generation = 0
+        self._owner = owner
+        self._reserve = reserve
+        self._disk = disk or Disk()
+        self._sequence = itertools.count(1)
+        self._opening = threading.Lock()
+        self._own: Path | None = None
+        self._lock: DirectoryLock | None = None
+        self._beat = itertools.count(1)
+
+    # -- its own directory -----------------------------------------------------------------------------------------
+
+    def open(self) -> Path:
+        """Make this instance's directory and take its lock, if that has not been done.
+
+        Returns
+        -------
+        Path
+            The directory.
+
+        Raises
+        ------
+        OutboxFull, OutboxUnavailable
+            The disk does not take it. A later call tries again.
+        """
+        with self._opening:
+            if self._own is None:
+                with _explained("making the outbox", self.directory):
+                    self._own = self._make()
+            return self._own
+
+    def _make(self) -> Path:
+        self._disk.make_directory(self.directory)
+        taken = [int(m[1]) for d in self.directory.iterdir() if (m := _INSTANCE.fullmatch(d.name))]
+        self.generation = self.generation or max(taken, default=0) + 1
+        own = self.directory / f"{self.generation:08d}-{self.instance}"
+        self._disk.make_directory(own)
+        # The owner is told before anything can wait here, the lock before anybody can ask for it.
+        lock = DirectoryLock(own)
+        lock.acquire()
+        (own / OWNER_FILE).unlink(missing_ok=True)
+        (own / CLOSED_FILE).unlink(missing_ok=True)
+        self._disk.write_new(own / OWNER_FILE, [self._owner(self.instance).to_json()])
+        self._disk.sync_directory(own)
+        self._disk.sync_directory(self.directory)
+        self._lock = lock
+        return own
+
+    def _forget_directory(self) -> None:
+        """After somebody removed the directory (a server on another host may, once heartbeats were missed)."""
+        with self._opening:
+            if self._lock is not None:
+                self._lock.release()
+            self._own, self._lock = None, None
+
+    def beat(self) -> None:
+        """Show servers on other hosts that this one lives."""
+        own = self.open()
+        with _explained("writing the heartbeat", own):
+            (own / HEARTBEAT_FILE).write_bytes(b"%d" % next(self._beat))
+
+    def close(self) -> None:
+        """Leave the directory to whoever comes next; without entries it is removed. May be called twice.
+
+        An entry put afterwards is as safe as before.
+        """
+        with self._opening:
+            own, self._own = self._own, None
+            lock, self._lock = self._lock, None
+        if own is None:
+            return
+        try:
+            if any(file.suffix == _ENTRY for file in own.iterdir()):
+                (own / CLOSED_FILE).touch()
+            else:
+                self._remove_directory(own)
+        except OSError as e:
+            raise OutboxUnavailable(f"closing the outbox {own}: {e.strerror or e}") from e
+        finally:
+            if lock is not None:
+                lock.release()
+
+    # -- entries ---------------------------------------------------------------------------------------------------
+
+    def next_sequence(self) -> int:
+        """The next number in this instance's order of saves."""
+        return next(self._sequence)
+
+    def write(self, entry: Entry, content: bytes | memoryview) -> Partial:
+        """Bring an entry's bytes to the disk, without making it an entry.
+
+        Raises
+        ------
+        OutboxFull
+            There is no room beyond the reserve.
+        OutboxUnavailable
+            The disk or directory fails. Nothing is left behind, as far as the disk lets itself be cleaned.
+        """
+        try:
+            return self._write(entry, content)
+        except OutboxUnavailable as e:
+            if not isinstance(e.__cause__, FileNotFoundError):
+                raise
+        # The directory was removed under us; the entry goes to a new one.
+        self._forget_directory()
+        return self._write(entry, content)
+
+    def _write(self, entry: Entry, content: bytes | memoryview) -> Partial:
+        own = self.open()
+        provenance = entry.provenance
+        file = own / f"{provenance.generation:08d}-{provenance.sequence:012d}-{provenance.record_id}{_PARTIAL}"
+        header = encode_header(entry)
+        with _explained("writing an entry to", own):
+            if self._disk.free_bytes(own) - len(header) - len(content) < self._reserve:
+                raise OutboxFull(
+                    f"the disk of the outbox {own} has no room for {len(content)} bytes beyond the reserve of "
+                    f"{self._reserve} bytes"
+                )
+            try:
+                self._disk.write_new(file, (header, content))
+            except BaseException:
+                self._clean(file)
+                raise
+        return Partial(file, entry)
+
+    def commit(self, partial: Partial) -> EntryRef:
+        """Make an entry of what was written; after this it survives the loss of power.
+
+        Raises
+        ------
+        OutboxFull, OutboxUnavailable
+            The disk fails; it is no entry, and the bytes are removed, as far as the disk lets them be.
+        """
+        file = partial.file.with_suffix(_ENTRY)
+        with _explained("keeping an entry in", file.parent):
+            try:
+                self._disk.rename(partial.file, file)
+                self._disk.sync_directory(file.parent)
+            except BaseException:
+                # Who asked ships it from memory, so it must not wait here as well. Where even the removal fails, the
+                # record id keeps the next server from making a second version of it.
+                self._clean(partial.file, file)
+                raise
+        return EntryRef(file, partial.entry)
+
+    def discard(self, partial: Partial) -> None:
+        """Forget bytes that are to be no entry."""
+        self._clean(partial.file)
+
+    def put(self, entry: Entry, content: bytes | memoryview) -> EntryRef:
+        """Write an entry and make it durable: `write` and `commit` in one."""
+        return self.commit(self.write(entry, content))
+
+    def read(self, ref: EntryRef) -> memoryview:
+        """An entry's content, checked.
+
+        Raises
+        ------
+        EntryGone
+            Another server claimed it.
+        EntryCorrupt
+            It is torn or altered.
+        OutboxUnavailable
+            The disk fails.
+        """
+        with _explained("reading", ref.file):
+            try:
+                data = self._disk.read(ref.file)
+            except FileNotFoundError as e:
+                raise EntryGone(f"the entry {ref.file} was claimed by another server") from e
+        entry, content = decode(data)
+        if entry != ref.entry:
+            raise EntryCorrupt(f"the entry {ref.file} is another one than it was")
+        return content
+
+    def exists(self, ref: EntryRef) -> bool:
+        """Whether the entry is still this server's."""
+        return ref.file.exists()
+
+    def remove(self, ref: EntryRef) -> None:
+        """Remove an entry whose content is proven to be in the store.
+
+        No sync follows: should the entry come back after a loss of power, its record id is found in the store.
+        """
+        with _explained("removing", ref.file), contextlib.suppress(FileNotFoundError):  # claimed: its owner removes it
+            self._disk.remove(ref.file)
+
+    def set_aside(self, ref: EntryRef, kind: str, why: OutboxError | Exception) -> Path:
+        """Move an entry to where nobody ships it, with the reason beside it.
+
+        Parameters
+        ----------
+        ref : EntryRef
+        kind : str
+            `QUARANTINE` or `REFUSED`.
+        why : Exception
+            What the entry was found to be, or what the store said.
+
+        Returns
+        -------
+        Path
+            Where it is now.
+        """
+        return self._set_aside(ref.file, kind, str(why), path=ref.entry.path)
+
+    def _set_aside(self, file: Path, kind: str, why: str, path: str | None = None) -> Path:
+        aside = self.directory / kind / file.name
+        with _explained("setting aside", file):
+            self._disk.make_directory(aside.parent)
+            self._disk.rename(file, aside)
+            self._disk.sync_directory(aside.parent)
+            note = {"why": why, "path": path, "set_aside_at": time.time()}
+            aside.with_suffix(".json").write_text(json.dumps(note, indent=1), encoding="ascii")
+        return aside
+
+    def count_aside(self) -> dict[str, int]:
+        """How many entries are set aside, by kind."""
+        return {kind: _count_entries(self.directory / kind) for kind in (QUARANTINE, REFUSED)}
+
+    # -- what others left ------------------------------------------------------------------------------------------
+
+    def adopt(self, wants: Callable[[Owner | None], bool], watch: Watch) -> Adoption:
+        """Take over what dead servers left, in the order of their saves.
+
+        Each entry is claimed by a rename into this instance's directory: of two servers that try, one succeeds.
+
+        Parameters
+        ----------
+        wants : Callable[[Owner | None], bool]
+            Whether this server archives to the same place as that owner; None stands for an owner that is unknown.
+        watch : Watch
+            Tells the dead from the living.
+
+        Raises
+        ------
+        OutboxFull, OutboxUnavailable
+            The outbox cannot be looked at.
+        """
+        own = self.open()
+        adopted: list[EntryRef] = []
+        corrupt: list[str] = []
+        left: list[LeftBehind] = []
+        alive = 0
+        with _explained("looking for what other servers left in", self.directory):
+            others = sorted(d for d in self.directory.iterdir() if _INSTANCE.fullmatch(d.name) and d != own)
+        for directory in others:
+            owner = _read_owner(directory)
+            if watch.is_alive(directory, owner):
+                alive += 1
+            elif wants(owner):
+                self._claim_all(directory, own, adopted, corrupt)
+            elif entries := _count_entries(directory):
+                left.append(LeftBehind(directory, owner, entries))
+        adopted.sort(key=lambda ref: ref.order)
+        return Adoption(tuple(adopted), tuple(corrupt), tuple(left), alive)
+
+    def _claim_all(self, directory: Path, own: Path, adopted: list[EntryRef], corrupt: list[str]) -> None:
+        with _explained("adopting the entries in", directory):
+            for file in sorted(directory.glob(f"*{_ENTRY}")):
+                claimed = own / file.name
+                try:
+                    self._disk.rename(file, claimed)
+                except FileNotFoundError:  # another server was faster
+                    continue
+                try:
+                    adopted.append(EntryRef(claimed, self._read_header(claimed), adopted=True))
+                except EntryCorrupt as e:
+                    corrupt.append(f"{self._set_aside(claimed, QUARANTINE, str(e))}: {e}")
+            self._disk.sync_directory(own)
+            self._remove_directory(directory)
+
+    def _read_header(self, file: Path) -> Entry:
+        # Almost every header fits into the first kilobyte.
+        start = self._disk.read_start(file, 1024)
+        size = header_size(start[:FIRST_LINE_BYTES])
+        return decode_header(start[:size] if size <= len(start) else self._disk.read_start(file, size))
+
+    def _remove_directory(self, directory: Path) -> None:
+        """Remove an instance's directory unless it holds an entry: the bytes of an unfinished save are none."""
+        for file in directory.iterdir():
+            if file.suffix == _PARTIAL or file.name in (OWNER_FILE, LOCK_FILE, HEARTBEAT_FILE, CLOSED_FILE):
+                file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # an entry came in between, or NFS still holds a name
+            directory.rmdir()
+
+    def _clean(self, *files: Path) -> None:
+        for file in files:
+            with contextlib.suppress(OSError):  # the error that led here is the one to tell
+                self._disk.remove(file)
+
+
+def _read_owner(directory: Path) -> Owner | None:
+    try:
+        return Owner.from_json((directory / OWNER_FILE).read_bytes())
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _count_entries(directory: Path) -> int:
+    try:
+        return sum(1 for file in directory.iterdir() if file.suffix == _ENTRY)
+    except OSError:  # it is not there, or was removed meanwhile
+        return 0
+
+
+@contextlib.contextmanager
+def _explained(doing: str, where: Path) -> Iterator[None]:
+    """Turn what the system says into an error of the outbox."""
+    try:
+        yield
+    except OSError as e:
+        kind = OutboxFull if e.errno in (errno.ENOSPC, errno.EDQUOT) else OutboxUnavailable
+        raise kind(f"{doing} {where}: {e.strerror or e}") from e
