@@ -1,0 +1,344 @@
+"""How one save gets into the store, exactly once and hiding nobody else's version.
+
+Each write is conditional: on there being no object where the key is new, on the ETag of our last version after that.
+While one server writes a path, a save is one request. Whenever it is not certain what the store holds (first contact
+with a key, an answer that never came, a condition that failed, an entry that another server may have sent) the key is
+looked at first, and our record id is looked for among its versions: if it is there, that is the receipt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from bookstore.errors import BucketNotVersioned, IntegrityError, ObjectMissing, PreconditionFailed, StorageError
+from bookstore.provenance import Provenance, from_metadata, to_metadata
+from bookstore.retry import attempt_timeout
+from bookstore.storage.base import ObjectInfo, ObjectStore, Receipt, Versioning
+
+if TYPE_CHECKING:
+    from bookstore.outbox import EntryRef
+    from bookstore.outbox_entry import Entry
+
+#: How often one delivery yields to other writers of its key before it waits for a while.
+MAX_RACES = 16
+
+#: Keys whose newest version is remembered; a forgotten one costs a HEAD.
+MAX_HEADS = 20_000
+
+#: Two clocks may differ by this much before a search for our record misses it.
+CLOCK_TOLERANCE = timedelta(days=2)
+
+NOTEBOOK_TYPE = "application/x-ipynb+json"
+
+
+@dataclass(eq=False, slots=True)
+class Parcel:
+    """One save on its way.
+
+    Attributes
+    ----------
+    entry : Entry
+        What it is.
+    ref : EntryRef or None
+        Where it waits in the outbox.
+    content : bytes or memoryview or None
+        The bytes, where the outbox took none: the save is unprotected.
+    uncertain : bool
+        True where the store may hold it already.
+    failures : int
+        Attempts that failed.
+    is_done : bool
+        True once it is in the store, set aside, or another server's.
+    """
+
+    entry: Entry
+    ref: EntryRef | None = None
+    content: bytes | memoryview | None = None
+    uncertain: bool = False
+    failures: int = 0
+    is_done: bool = False
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether the save would survive the end of this process."""
+        return self.ref is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is known of a key's newest version."""
+
+    etag: str
+    version_id: str | None
+    sha256: str | None
+    is_ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What became of a save.
+
+    Attributes
+    ----------
+    key : str
+    version_id : str or None
+    how : str
+        ``stored``; ``found``, where an earlier attempt had stored it; ``unchanged``, where the newest version has
+        these bytes and no second copy was made.
+    """
+
+    key: str
+    version_id: str | None
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignVersion:
+    """Somebody else's version at the head of one of our keys: two servers may share it by mistake.
+
+    Attributes
+    ----------
+    key : str
+    version_id : str or None
+    origin : str
+        Host and root directory; empty where the version carries no provenance of bookstore.
+    user : str
+    """
+
+    key: str
+    version_id: str | None
+    origin: str
+    user: str
+
+
+class Courier:
+    """Brings saves into one store.
+
+    Parameters
+    ----------
+    store : ObjectStore
+    probe_key : str
+        Where a probe is written if the store does not tell whether it keeps versions.
+    origin : str
+        This server's host and root directory, as in `Provenance.origin`.
+    skip_unchanged : bool
+    allow_unversioned : bool
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        probe_key: str,
+        origin: str,
+        skip_unchanged: bool = True,
+        allow_unversioned: bool = False,
+    ) -> None:
+        self.store = store
+        self.is_versioned = allow_unversioned
+        self.foreign: OrderedDict[str, ForeignVersion] = OrderedDict()
+        self._allow_unversioned = allow_unversioned
+        self._probe_key = probe_key
+        self._origin = origin
+        self._skip_unchanged = skip_unchanged
+        self._heads: OrderedDict[str, Head] = OrderedDict()
+
+    async def check_bucket(self) -> None:
+        """Make sure that a write adds a version and replaces nothing.
+
+        Only reads, unless the store will not tell: then a version id in the answer to a PUT of a fixed key is the proof.
+
+        Raises
+        ------
+        BucketNotVersioned
+            It would replace what is there.
+        StorageError
+            The bucket cannot be looked at.
+        """
+        probe = await self.store.probe()
+        if self._allow_unversioned:
+            return
+        if probe.versioning is Versioning.UNKNOWN:
+            body = b"bookstore writes this object to learn whether the bucket keeps versions.\n"
+            receipt = await self.store.put(
+                self._probe_key, body, sha256=hashlib.sha256(body).hexdigest(), content_type="text/plain"
+            )
+            self._require_version(receipt.version_id, self._probe_key)
+        elif probe.versioning is not Versioning.ENABLED:
+            state = "suspended" if probe.versioning is Versioning.SUSPENDED else "off"
+            raise BucketNotVersioned(f"versioning of the bucket {self.store.bucket!r} is {state}")
+        self.is_versioned = True
+
+    async def deliver(self, parcel: Parcel, key: str, content: bytes | memoryview) -> Delivered:
+        """Bring one save into the store and prove that it is there.
+
+        Raises
+        ------
+        StorageError
+            It is not proven to be there. ``parcel.uncertain`` tells the next attempt to look first.
+        """
+        if not self.is_versioned:
+            await self.check_bucket()
+        head = self._heads.get(key)
+        must_look = head is None or parcel.uncertain or self._is_unchanged(parcel, head)
+        for _ in range(MAX_RACES):
+            if must_look:
+                newest = await self._look(key)
+                if parcel.uncertain and (found := await self._find(parcel, key, newest)) is not None:
+                    self._heads.pop(key, None)  # found somewhere below the head, perhaps: the next save looks again
+                    return Delivered(key, found.version_id, "found")
+                head = self._learn(key, newest)
+                if self._is_unchanged(parcel, head):
+                    return Delivered(key, head.version_id if head else None, "unchanged")
+            try:
+                receipt = await self._put(parcel, key, content, head)
+                await self._prove(key, receipt, parcel.entry.provenance.sha256)
+            except PreconditionFailed:
+                # Somebody wrote in between, or an attempt of ours arrived late.
+                parcel.uncertain = must_look = True
+            except StorageError:
+                parcel.uncertain = True
+                raise
+            else:
+                return Delivered(key, receipt.version_id, "stored")
+        raise PreconditionFailed(f"storing {key!r}: {MAX_RACES} times another writer of this key was faster")
+
+    def _is_unchanged(self, parcel: Parcel, head: Head | None) -> bool:
+        provenance = parcel.entry.provenance
+        return (
+            self._skip_unchanged
+            and not parcel.uncertain
+            and head is not None
+            and head.is_ours
+            and head.sha256 == provenance.sha256
+            and (head.version_id not in (None, "null") or self._allow_unversioned)
+            # These stand in the history for what happened, whatever the bytes.
+            and provenance.reason not in ("rename", "restore")
+        )
+
+    async def _put(self, parcel: Parcel, key: str, content: bytes | memoryview, head: Head | None) -> Receipt:
+        return await self.store.put(
+            key,
+            content,
+            sha256=parcel.entry.provenance.sha256,
+            metadata=to_metadata(parcel.entry.provenance),
+            content_type=content_type(parcel.entry.path),
+            if_match=head.etag if head is not None else None,
+            if_none_match=head is None,
+            timeout=attempt_timeout(len(content)),
+        )
+
+    async def _prove(self, key: str, receipt: Receipt, sha256: str) -> None:
+        self._require_version(receipt.version_id, key)
+        if not receipt.verified:
+            digest = hashlib.sha256()
+            async with self.store.get(key, receipt.version_id) as body:
+                async for chunk in body.chunks:
+                    digest.update(chunk)
+            if digest.hexdigest() != sha256:
+                raise IntegrityError(
+                    f"{key!r}, version {receipt.version_id}, was stored with other bytes than were sent"
+                )
+        self._keep(key, Head(receipt.etag, receipt.version_id, sha256, is_ours=True))
+
+    def _require_version(self, version_id: str | None, key: str) -> None:
+        if version_id in (None, "null") and not self._allow_unversioned:
+            self.is_versioned = False
+            raise BucketNotVersioned(
+                f"the bucket {self.store.bucket!r} gave {key!r} no version id: it keeps no versions"
+            )
+
+    async def _look(self, key: str) -> ObjectInfo | None:
+        try:
+            return await self.store.head(key)
+        except ObjectMissing:
+            return None
+
+    async def _find(self, parcel: Parcel, key: str, newest: ObjectInfo | None) -> ObjectInfo | None:
+        """Our record among the versions of the key, from the newest back.
+
+        The search ends at a version that our own instance wrote earlier: a path's versions are in order, so ours
+        cannot lie behind it. It ends too where versions are older than the save by more than clocks differ.
+        """
+        mine = parcel.entry.provenance
+        if newest is not None:
+            theirs = from_metadata(newest.metadata)
+            if theirs is not None and theirs.record_id == mine.record_id:
+                return self._if_version(newest)
+            if _is_earlier(theirs, mine):
+                return None
+        oldest = datetime.fromtimestamp(mine.saved_at, timezone.utc) - CLOCK_TOLERANCE
+        key_marker: str | None = None
+        version_id_marker: str | None = None
+        while True:
+            page = await self.store.list_versions(
+                key, key_marker=key_marker, version_id_marker=version_id_marker, limit=200
+            )
+            for row in page.versions:
+                if row.key != key:
+                    return None
+                if row.last_modified < oldest:
+                    return None
+                if row.is_delete_marker or row.size != parcel.entry.size:
+                    continue
+                try:
+                    info = await self.store.head(key, row.version_id)
+                except ObjectMissing:  # a lifecycle rule removed it meanwhile
+                    continue
+                theirs = from_metadata(info.metadata)
+                if theirs is not None and theirs.record_id == mine.record_id:
+                    return self._if_version(replace(info, version_id=row.version_id))
+                if _is_earlier(theirs, mine):
+                    return None
+            if page.next_key_marker is None:
+                return None
+            key_marker, version_id_marker = page.next_key_marker, page.next_version_id_marker
+
+    def _if_version(self, info: ObjectInfo) -> ObjectInfo | None:
+        """What was stored while versioning was off is no version yet: the next write would replace it."""
+        return None if info.version_id in (None, "null") and not self._allow_unversioned else info
+
+    def _learn(self, key: str, newest: ObjectInfo | None) -> Head | None:
+        if newest is None:
+            self._heads.pop(key, None)
+            return None
+        theirs = from_metadata(newest.metadata)
+        is_ours = theirs is not None and theirs.origin == self._origin
+        if not is_ours:
+            self._tell_foreign(key, newest, theirs)
+        return self._keep(key, Head(newest.etag, newest.version_id, theirs.sha256 if theirs else None, is_ours))
+
+    def _tell_foreign(self, key: str, newest: ObjectInfo, theirs: Provenance | None) -> None:
+        origin, user = (theirs.origin, theirs.user) if theirs else ("", "")
+        self.foreign[key] = ForeignVersion(key, newest.version_id, origin, user)
+        self.foreign.move_to_end(key)
+        while len(self.foreign) > 100:
+            self.foreign.popitem(last=False)
+
+    def _keep(self, key: str, head: Head) -> Head:
+        self._heads[key] = head
+        self._heads.move_to_end(key)
+        while len(self._heads) > MAX_HEADS:
+            self._heads.popitem(last=False)
+        return head
+
+
+def content_type(path: str) -> str:
+    """The media type under which a path's content is stored."""
+    if path.endswith(".ipynb"):
+        return NOTEBOOK_TYPE
+    return mimetypes.guess_type(path)[0] or "application/octet-stream"
+
+
+def _is_earlier(theirs: Provenance | None, mine: Provenance) -> bool:
+    return (
+        theirs is not None
+        and bool(mine.instance)
+        and theirs.instance == mine.instance
+        and theirs.sequence < mine.sequence
+    )

@@ -1,0 +1,505 @@
+"""Drains what waits into the store: in order within a path, fair across paths, patient with a store in trouble.
+
+Each path has a lane. A lane with work stands in line; its turn ships the oldest save, and the lane goes to the end of
+the line. Errors that concern one save set that one aside; errors that concern the store close the gate for all, and one
+trial at a time finds out when it may open again. Everything here runs on one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from bookstore.delivery import Courier, Delivered, Parcel
+from bookstore.errors import (
+    BookstoreError,
+    BucketMissing,
+    BucketNotVersioned,
+    CredentialsMissing,
+    CredentialsRejected,
+    EntryCorrupt,
+    EntryGone,
+    ObjectRefused,
+    OutboxError,
+    PathError,
+    PreconditionFailed,
+    SettingsError,
+    StorageError,
+    StoreThrottled,
+    StoreUnreachable,
+)
+from bookstore.outbox import QUARANTINE, REFUSED, EntryRef, Outbox
+from bookstore.outbox_entry import Entry
+from bookstore.path_locks import PathLocks
+from bookstore.retry import wait_after
+
+#: Seconds without a new save after which shipping begins: the answer has left by then, and no burst is disturbed.
+QUIET = 0.1
+
+#: Seconds after which shipping begins although saves keep coming.
+QUIET_AT_MOST = 1.0
+
+#: Bytes read from the outbox at one time, so that memory does not grow with the backlog. One larger save goes alone.
+BYTES_IN_FLIGHT = 64 * 1024 * 1024
+
+#: Failures in a row, over all lanes, after which the gate closes although each might be of its own.
+FAILURES_TO_CLOSE = 3
+
+#: These concern every save at once.
+_CLOSING = (
+    StoreUnreachable,
+    BucketMissing,
+    BucketNotVersioned,
+    CredentialsMissing,
+    CredentialsRejected,
+    SettingsError,
+)
+
+
+@dataclass(slots=True)
+class Report:
+    """Who hears what of the shipping; each is called on the event loop.
+
+    Attributes
+    ----------
+    delivered : Callable[[Parcel, Delivered], None]
+        A save is proven to be in the store.
+    set_aside : Callable[[Parcel, str, BookstoreError], None]
+        A save can never be stored and lies in ``quarantine`` or ``refused``.
+    trouble : Callable[[BookstoreError | None], None]
+        The store is in trouble; None when it is not any more.
+    outbox_failed : Callable[[OutboxError], None]
+        The outbox did not let a shipped entry be removed.
+    """
+
+    delivered: Callable[[Parcel, Delivered], None]
+    set_aside: Callable[[Parcel, str, BookstoreError], None]
+    trouble: Callable[[BookstoreError | None], None]
+    outbox_failed: Callable[[OutboxError], None]
+
+
+@dataclass(slots=True)
+class _Lane:
+    path: str
+    parcels: deque[Parcel] = field(default_factory=deque)
+    is_running: bool = False
+    is_ready: bool = False
+    timer: asyncio.TimerHandle | None = None
+    last_shipped: float = float("-inf")
+
+
+class Shipper:
+    """Ships parcels through a courier.
+
+    Parameters
+    ----------
+    courier : Courier
+    outbox : Outbox
+        Where parcels wait.
+    key_for : Callable[[Entry], str]
+        The key of an entry; raises `PathError` if it has none, `SettingsError` if the settings give none.
+    report : Report
+    slots : int
+        Bound on parcels on their way at one time.
+    min_interval : float
+        Seconds between versions of one path.
+    locks : PathLocks, optional
+        Taken, in turn, while a path's save is shipped.
+    chance : Callable[[], float], optional
+        The source of jitter.
+    """
+
+    def __init__(
+        self,
+        courier: Courier,
+        outbox: Outbox,
+        *,
+        key_for: Callable[[Entry], str],
+        report: Report,
+        slots: int,
+        min_interval: float = 0.0,
+        locks: PathLocks | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.courier = courier
+        self.locks = locks if locks is not None else PathLocks()
+        self.skipped = 0
+        self.thinned = 0
+        self.shipped = 0
+        self.is_paused = False
+        self._outbox = outbox
+        self._key_for = key_for
+        self._report = report
+        self._slots = slots
+        self._limit = slots
+        self._min_interval = min_interval
+        self._chance = chance
+        self._lanes: dict[str, _Lane] = {}
+        self._line: deque[_Lane] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = 0
+        self._bytes = 0
+        self._successes = 0
+        self._failures = 0
+        self._trouble: BookstoreError | None = None
+        self._gate_timer: asyncio.TimerHandle | None = None
+        self._gate_closed = False
+        self._quiet_timer: asyncio.TimerHandle | None = None
+        self._quiet_since: float | None = None
+        self._outcomes: dict[Parcel, asyncio.Event] = {}
+        self._flushing: list[tuple[set[Parcel], asyncio.Event]] = []
+
+    # -- what comes in ---------------------------------------------------------------------------------------------
+
+    def add(self, parcel: Parcel) -> None:
+        """Queue a save that was just made; it is shipped once the server is quiet for a moment."""
+        self._enqueue(parcel)
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._quiet_since is None:
+            self._quiet_since = now
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+        wait = min(QUIET, max(0.0, self._quiet_since + QUIET_AT_MOST - now))
+        self._quiet_timer = loop.call_later(0.0 if self._flushing else wait, self._quiet_is_over)
+
+    def add_adopted(self, parcels: Iterable[Parcel]) -> None:
+        """Queue what other servers left, before everything of this one, in the order given."""
+        by_lane: dict[str, list[Parcel]] = {}
+        for parcel in parcels:
+            by_lane.setdefault(parcel.entry.path, []).append(parcel)
+        for path, earlier in by_lane.items():
+            lane = self._lane(path)
+            # The one under way stays first: it is being shipped already.
+            first = [lane.parcels.popleft()] if lane.is_running else []
+            lane.parcels.extendleft(reversed(first + earlier))
+            self._stand_in_line(lane)
+        self._pump()
+
+    def _enqueue(self, parcel: Parcel) -> None:
+        lane = self._lane(parcel.entry.path)
+        lane.parcels.append(parcel)
+        self._stand_in_line(lane)
+
+    def _lane(self, path: str) -> _Lane:
+        lane = self._lanes.get(path)
+        if lane is None:
+            lane = self._lanes[path] = _Lane(path)
+        return lane
+
+    def _quiet_is_over(self) -> None:
+        self._quiet_timer = self._quiet_since = None
+        self._pump()
+
+    # -- what is known ---------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """How many saves the store is not proven to hold."""
+        return sum(len(lane.parcels) for lane in self._lanes.values())
+
+    @property
+    def trouble(self) -> BookstoreError | None:
+        """What keeps saves from being shipped."""
+        return self._trouble
+
+    def parcels(self) -> Iterable[Parcel]:
+        """Every save that waits; those of one path in order."""
+        for lane in self._lanes.values():
+            yield from lane.parcels
+
+    def oldest(self) -> float | None:
+        """When the save that waits longest was made, in seconds since the epoch."""
+        heads = (lane.parcels[0].entry.provenance.saved_at for lane in self._lanes.values() if lane.parcels)
+        return min(heads, default=None)
+
+    # -- flush and stop --------------------------------------------------------------------------------------------
+
+    def hurry(self) -> None:
+        """Try everything that waits now, whatever the backoff says."""
+        for timer in (self._gate_timer, self._quiet_timer):
+            if timer is not None:
+                timer.cancel()
+        self._gate_timer = self._quiet_timer = self._quiet_since = None
+        self._gate_closed = False
+        for lane in list(self._lanes.values()):
+            if lane.timer is not None:
+                lane.timer.cancel()
+                lane.timer = None
+            if lane.parcels or lane.is_running:
+                self._stand_in_line(lane)
+            else:
+                del self._lanes[lane.path]
+        self._pump()
+
+    async def flush(self, timeout: float) -> int:
+        """Ship what waits, for a bounded time.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds.
+
+        Returns
+        -------
+        int
+            How many saves still wait, of those that waited at the call.
+        """
+        pending, done = set(self.parcels()), asyncio.Event()
+        if not pending:
+            return 0
+        waiter = (pending, done)
+        self._flushing.append(waiter)
+        try:
+            self.hurry()
+            await asyncio.wait_for(done.wait(), timeout)
+        except asyncio.TimeoutError:
+            return len(pending)
+        finally:
+            self._flushing.remove(waiter)
+        return 0
+
+    def _leaves(self, lane: _Lane, parcel: Parcel) -> None:
+        lane.parcels.remove(parcel)
+        parcel.is_done = True
+        self._tell_outcome(parcel)
+        for pending, done in self._flushing:
+            pending.discard(parcel)
+            if not pending:
+                done.set()
+
+    async def first_outcome(self, parcel: Parcel) -> None:
+        """Wait until a save is done with, or it is known that it has to wait for a store in trouble."""
+        if parcel.is_done or self.is_paused or self._trouble is not None:
+            return
+        outcome = self._outcomes.setdefault(parcel, asyncio.Event())
+        await outcome.wait()
+
+    def _tell_outcome(self, *parcels: Parcel) -> None:
+        for parcel in parcels:
+            if (outcome := self._outcomes.pop(parcel, None)) is not None:
+                outcome.set()
+
+    async def stop(self) -> None:
+        """Break off what is under way; it stays in the outbox. May be called twice."""
+        self.is_paused = True
+        self._tell_outcome(*self._outcomes)
+        for timer in (self._gate_timer, self._quiet_timer, *(lane.timer for lane in self._lanes.values())):
+            if timer is not None:
+                timer.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- the line --------------------------------------------------------------------------------------------------
+
+    def _stand_in_line(self, lane: _Lane) -> None:
+        if lane.parcels and not lane.is_running and not lane.is_ready and lane.timer is None:
+            lane.is_ready = True
+            self._line.append(lane)
+
+    def resume(self) -> None:
+        """Ship from now on; before this, what comes in only waits."""
+        self.is_paused = False
+        self._pump()
+
+    def _pump(self) -> None:
+        """Start as many deliveries as there is room for."""
+        if self.is_paused or (self._quiet_timer is not None and not self._flushing):
+            return
+        limit = 1 if self._trouble is not None else self._limit
+        while self._line and self._running < limit and not self._gate_closed:
+            lane = self._line[0]
+            size = lane.parcels[0].entry.size
+            if self._bytes and self._bytes + size > BYTES_IN_FLIGHT:
+                return
+            self._line.popleft()
+            lane.is_ready = False
+            if (wait := self._thinning(lane)) > 0:
+                self._wake_later(lane, wait)
+                continue
+            size = lane.parcels[0].entry.size
+            lane.is_running = True
+            self._running += 1
+            self._bytes += size
+            task = asyncio.get_running_loop().create_task(self._ship_first(lane, size))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _thinning(self, lane: _Lane) -> float:
+        """Seconds until this lane may ship again; of what waited in between, only the newest save is kept."""
+        if not self._min_interval:
+            return 0.0
+        if not self._flushing:
+            wait = lane.last_shipped + self._min_interval - time.monotonic()
+            if wait > 0:
+                return wait
+        start = lane.parcels[0].entry.provenance.saved_at
+        while len(lane.parcels) > 1 and all(self._may_be_thinned(parcel) for parcel in list(lane.parcels)[:2]):
+            if not 0 <= lane.parcels[1].entry.provenance.saved_at - start < self._min_interval:
+                break
+            thinned = lane.parcels[0]
+            self._leaves(lane, thinned)
+            self.thinned += 1
+            if thinned.ref is not None:
+                self._remove_soon(thinned.ref)
+        return 0.0
+
+    @staticmethod
+    def _may_be_thinned(parcel: Parcel) -> bool:
+        return parcel.entry.provenance.reason == "save" and not parcel.uncertain
+
+    def _retire(self, lane: _Lane) -> None:
+        """Forget an empty lane, once it need not be remembered when it last shipped."""
+        if self._min_interval:
+            self._wake_later(lane, self._min_interval)
+        else:
+            del self._lanes[lane.path]
+
+    def _wake_later(self, lane: _Lane, wait: float) -> None:
+        def wake() -> None:
+            lane.timer = None
+            if not lane.parcels:
+                del self._lanes[lane.path]
+            self._stand_in_line(lane)
+            self._pump()
+
+        lane.timer = asyncio.get_running_loop().call_later(wait, wake)
+
+    # -- one delivery ----------------------------------------------------------------------------------------------
+
+    async def _ship_first(self, lane: _Lane, size: int) -> None:
+        parcel = lane.parcels[0]
+        wait = 0.0
+        try:
+            async with self.locks.hold(lane.path):
+                done, wait = await self._attempt(lane, parcel)
+            if done:
+                self._leaves(lane, parcel)
+        finally:
+            lane.is_running = False
+            self._running -= 1
+            self._bytes -= size
+        if not lane.parcels:
+            self._retire(lane)
+        elif wait:
+            self._tell_outcome(*lane.parcels)
+            # In a hurry too a failing store is not asked without a pause.
+            self._wake_later(lane, min(wait, 1.0) if self._flushing else wait)
+        else:
+            self._stand_in_line(lane)
+        self._pump()
+
+    async def _attempt(self, lane: _Lane, parcel: Parcel) -> tuple[bool, float]:
+        """Try once; whether the parcel is done with, and otherwise how many seconds to wait."""
+        try:
+            key = self._key_for(parcel.entry)
+            content = await self._content(parcel)
+            delivered = await self.courier.deliver(parcel, key, content)
+        except EntryGone:
+            # Another server claimed it, and ships it.
+            return True, 0.0
+        except EntryCorrupt as e:
+            return await self._set_aside(parcel, QUARANTINE, e)
+        except (ObjectRefused, PathError) as e:
+            return await self._set_aside(parcel, REFUSED, e)
+        except BookstoreError as e:
+            return False, await self._failed(parcel, e)
+        self._succeeded(lane, delivered)
+        self._report.delivered(parcel, delivered)
+        if parcel.ref is not None:
+            await self._remove(parcel.ref)
+        return True, 0.0
+
+    async def _content(self, parcel: Parcel) -> bytes | memoryview:
+        if parcel.content is not None:
+            return parcel.content
+        assert parcel.ref is not None  # noqa: S101 - a parcel has its bytes in one place or the other
+        return await asyncio.to_thread(self._outbox.read, parcel.ref)
+
+    async def _set_aside(self, parcel: Parcel, kind: str, error: BookstoreError) -> tuple[bool, float]:
+        if parcel.ref is None:
+            try:
+                parcel.ref = await asyncio.to_thread(self._outbox.put, parcel.entry, parcel.content or b"")
+            except OutboxError:
+                return False, await self._failed(parcel, error)
+        try:
+            await asyncio.to_thread(self._outbox.set_aside, parcel.ref, kind, error)
+        except OutboxError as e:
+            return False, await self._failed(parcel, e)
+        self._report.set_aside(parcel, kind, error)
+        return True, 0.0
+
+    def _succeeded(self, lane: _Lane, delivered: Delivered) -> None:
+        lane.last_shipped = time.monotonic()
+        self.shipped += delivered.how != "unchanged"
+        self.skipped += delivered.how == "unchanged"
+        self._failures = 0
+        if self._trouble is not None:
+            self._tell(None)
+            # What waited for this store need not wait out its backoff.
+            for other in self._lanes.values():
+                if other.timer is not None and not self._min_interval:
+                    other.timer.cancel()
+                    other.timer = None
+                    self._stand_in_line(other)
+        self._successes += 1
+        if self._limit < self._slots and self._successes % 8 == 0:
+            self._limit += 1
+
+    async def _failed(self, parcel: Parcel, error: BookstoreError) -> float:
+        parcel.failures += 1
+        if isinstance(error, PreconditionFailed):
+            # Other writers of one key are no trouble of the store.
+            return wait_after(StoreThrottled(""), parcel.failures, self._chance)
+        self._failures += 1
+        if isinstance(error, StoreThrottled):
+            self._limit = max(1, self._limit // 2)
+        if isinstance(error, (CredentialsMissing, CredentialsRejected)):
+            # Read them anew: somebody may have renewed the file or the role.
+            try:
+                await self.courier.store.refresh()
+            except StorageError as e:
+                error = e
+        if isinstance(error, _CLOSING) or self._failures >= FAILURES_TO_CLOSE:
+            self._close_gate(error)
+        elif not error.transient:
+            self._tell(error)
+        return wait_after(error, parcel.failures, self._chance)
+
+    def _close_gate(self, error: BookstoreError) -> None:
+        self._tell(error)
+        self._tell_outcome(*self._outcomes)
+        if self._gate_timer is not None:
+            return
+        self._gate_closed = True
+        wait = min(wait_after(error, self._failures, self._chance), 1.0 if self._flushing else float("inf"))
+
+        def open_gate() -> None:
+            self._gate_timer, self._gate_closed = None, False
+            self._pump()
+
+        self._gate_timer = asyncio.get_running_loop().call_later(wait, open_gate)
+
+    def _tell(self, error: BookstoreError | None) -> None:
+        changed = (error and error.code) != (self._trouble and self._trouble.code)
+        self._trouble = error
+        if changed:
+            self._report.trouble(error)
+
+    def _remove_soon(self, ref: EntryRef) -> None:
+        task = asyncio.get_running_loop().create_task(self._remove(ref))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _remove(self, ref: EntryRef) -> None:
+        try:
+            await asyncio.to_thread(self._outbox.remove, ref)
+        except OutboxError as e:
+            # It is in the store; the next server finds it there by its record id.
+            self._report.outbox_failed(e)
