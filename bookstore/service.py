@@ -1,0 +1,568 @@
+"""The archive of one server: settings, outbox, shipper and store wired together, their state, and their life."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bookstore._version import __version__
+from bookstore.bookstore_config import BookstoreSettings, SettingProblem, validate_bookstore
+from bookstore.delivery import Courier, Delivered, Parcel
+from bookstore.disk import FLEETING, Disk, filesystem_type
+from bookstore.errors import BookstoreError, OutboxError, PathError, SettingsError, StorageError
+from bookstore.intake import Draft, Intake
+from bookstore.outbox import LeftBehind, Outbox
+from bookstore.outbox_entry import Entry
+from bookstore.outbox_owner import HEARTBEAT_INTERVAL, HEARTBEAT_PATIENCE, Owner, Watch, this_process
+from bookstore.path_locks import PathLocks
+from bookstore.retry import slow_retry
+from bookstore.s3_paths import object_key, reserved_key, s3_display_path
+from bookstore.shipper import Report, Shipper
+
+if TYPE_CHECKING:
+    from bookstore.storage.base import ObjectStore
+
+#: Seconds after the start until the store is looked at: starting up comes first.
+PROBE_DELAY = 2.0
+
+#: Seconds between two attempts to bring unprotected saves to safety.
+PROTECT_INTERVAL = 0.5
+
+#: Places of the connection pool that shipping leaves to people who read.
+READERS = 2
+
+#: How many paths of unprotected or set-aside saves the status names.
+NAMES_SHOWN = 20
+
+
+class ArchiveService:
+    """Everything between a save and the bucket, for one server.
+
+    Parameters
+    ----------
+    settings : BookstoreSettings
+    root_dir : str
+        The server's root directory.
+    log : logging.Logger
+    store : ObjectStore, optional
+        Instead of the bucket that the settings name.
+    disk : Disk, optional
+        Instead of the real one, for the outbox.
+    """
+
+    def __init__(
+        self,
+        settings: BookstoreSettings,
+        *,
+        root_dir: str,
+        log: logging.Logger | logging.LoggerAdapter[Any],
+        store: ObjectStore | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        self.settings = settings
+        self.root_dir = root_dir
+        self.log = log
+        self.host = socket.gethostname()
+        self.problems: tuple[SettingProblem, ...] = settings.check(root_dir)
+        self.prefix = self._prefix()
+        self.store = store if store is not None else _store(settings)
+        self.outbox = Outbox(
+            Path(settings.outbox_dir).expanduser().absolute(), self._owner, reserve=settings.outbox_reserve, disk=disk
+        )
+        self.intake = Intake(
+            self.outbox,
+            host=self.host,
+            root_dir=root_dir,
+            memory_limit=settings.memory_limit,
+            report=self._outbox_changed,
+        )
+        self.ship_locks = PathLocks()
+        self.shipper = Shipper(
+            Courier(
+                self.store,
+                probe_key=reserved_key(self.prefix or "", "probe"),
+                origin=f"{self.host}:{root_dir}",
+                skip_unchanged=settings.skip_unchanged,
+                allow_unversioned=settings.allow_unversioned,
+            ),
+            self.outbox,
+            key_for=self.key_for,
+            report=Report(self._delivered, self._set_aside, self._trouble_changed, self._outbox_changed),
+            slots=max(1, settings.max_threads - READERS),
+            min_interval=settings.min_interval,
+            locks=self.ship_locks,
+        )
+        # Until what dead servers left is queued, nothing of this one may overtake it.
+        self.shipper.is_paused = True
+        #: Runs the saves' blocking work: serialising, writing, syncing.
+        self.pool = ThreadPoolExecutor(max_workers=settings.max_threads, thread_name_prefix="bookstore-save")
+        #: Reads a path's current bytes; set by the contents manager, for saves that nothing could take.
+        self.read_current: Callable[[str], Awaitable[bytes]] | None = None
+        self.last_version: dict[str, Any] | None = None
+        self._set_aside_recently: deque[dict[str, Any]] = deque(maxlen=NAMES_SHOWN)
+        self._aside = {"quarantine": 0, "refused": 0}
+        self._left: tuple[LeftBehind, ...] = ()
+        self._watch = Watch()
+        self._early: list[Parcel] = []
+        self._housekeeping: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
+        self._probe_trouble: BookstoreError | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._trouble_since: float | None = None
+        self._filesystem: str | None = None
+
+    # -- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a bucket to archive to; without one nothing is queued."""
+        return self.settings.is_configured
+
+    @property
+    def blocking_problems(self) -> tuple[SettingProblem, ...]:
+        """The settings that keep saves in the outbox."""
+        return tuple(problem for problem in self.problems if problem.blocks_archiving)
+
+    @property
+    def destination(self) -> str:
+        """Endpoint and bucket, for telling servers apart that archive to different places."""
+        return f"{self.settings.endpoint or 'aws'}/{self.settings.s3_bucket}"
+
+    def archives(self, path: str) -> bool:
+        """Whether saves of a path are archived."""
+        return self.is_configured and self.settings.archives(path)
+
+    def key_for(self, entry: Entry) -> str:
+        """The key of a queued save.
+
+        Raises
+        ------
+        PathError
+            The path has none.
+        SettingsError
+            The settings give no prefix.
+        """
+        if entry.key is not None:
+            return entry.key
+        if self.prefix is None:
+            self.settings.prefix("workspace", self.root_dir)
+            raise SettingsError("workspace_prefix cannot be used.")
+        return object_key(self.prefix, entry.path)
+
+    def _key(self, path: str) -> str | None:
+        if self.prefix is None:
+            return None
+        try:
+            return object_key(self.prefix, path)
+        except PathError:
+            return None  # told when it is shipped, and set aside with the reason
+
+    def _prefix(self) -> str | None:
+        try:
+            return self.settings.prefix("workspace", self.root_dir)
+        except SettingsError:
+            return None  # told in `problems`
+
+    def _owner(self, instance: str) -> Owner:
+        return this_process(instance, self.root_dir, self.destination)
+
+    # -- taking saves ----------------------------------------------------------------------------------------------
+
+    def draft(
+        self,
+        path: str,
+        *,
+        reason: str = "save",
+        source: str = "file",
+        previous_path: str = "",
+        queued_time: float | None = None,
+    ) -> Draft:
+        """Draw a ticket for a save: its place in the order, and everything else but its bytes."""
+        return Draft(
+            path=path,
+            key=self._key(path),
+            sequence=self.outbox.next_sequence(),
+            queued_time=time.time() if queued_time is None else queued_time,
+            user=current_user(),
+            reason=reason,
+            source=source,
+            previous_key=(self._key(previous_path) or "") if previous_path else "",
+        )
+
+    def submit(self, parcels: Iterable[Parcel | None]) -> None:
+        """Queue what was taken for shipping.
+
+        Without a running event loop, as in a script, it waits until there is one; in the outbox it is safe.
+        """
+        taken = [parcel for parcel in parcels if parcel is not None]
+        try:
+            self.ensure_started()
+        except RuntimeError:  # no running event loop
+            self._early += taken
+            return
+        early, self._early = self._early, []
+        for parcel in early + taken:
+            self.shipper.add(parcel)
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def ensure_started(self) -> None:
+        """Begin the work in the background, on the running loop, if it has not begun."""
+        loop = asyncio.get_running_loop()
+        if self._housekeeping is None and self._stopping is None and self.is_configured:
+            self._housekeeping = loop.create_task(self._keep_house())
+            self._probing = loop.create_task(self._probe())
+            for problem in self.problems:
+                self.log.warning("bookstore: %s", problem)
+
+    async def stop(self) -> None:
+        """Ship what waits for at most ``drain_timeout`` seconds and leave the rest in the outbox.
+
+        Never raises; a second call waits for the first. A save that comes later still goes to the outbox.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def flush(self, timeout: float) -> int:
+        """Ship what waits, for at most ``timeout`` seconds; how many saves still wait after it."""
+        if not self.is_configured:
+            return 0
+        self.ensure_started()
+        deadline = time.monotonic() + timeout
+        while self.shipper.is_paused and not self.blocking_problems and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)  # what dead servers left is being looked for
+        return await self.shipper.flush(max(0.0, deadline - time.monotonic()))
+
+    async def _stop(self) -> None:
+        try:
+            if self._probing is not None:
+                self._probing.cancel()
+            if self._housekeeping is not None:
+                await self._protect_all()
+                if not self.shipper.is_paused:
+                    await self.shipper.flush(self.settings.drain_timeout)
+                self._housekeeping.cancel()
+                await asyncio.gather(self._housekeeping, return_exceptions=True)
+            await self.shipper.stop()
+            await self._protect_all()
+            self._tell_end()
+            await asyncio.to_thread(self.outbox.close)
+            await self.store.aclose()
+        except Exception:
+            self.log.exception("bookstore: stopping went wrong; what waits is in the outbox")
+
+    def _tell_end(self) -> None:
+        lost = [parcel.entry.path for parcel in self.shipper.parcels() if not parcel.is_protected]
+        lost += self.intake.missed
+        if lost:
+            self.log.error(
+                "bookstore: %d saves end with this server, since neither the store nor the outbox took them; "
+                "the files themselves are on disk: %s",
+                len(lost),
+                ", ".join(sorted(set(lost))[:NAMES_SHOWN]),
+            )
+        if waiting := self.shipper.waiting - len(lost):
+            self.log.info("bookstore: %d saves wait in %s for the next start", waiting, self.outbox.directory)
+
+    async def _keep_house(self) -> None:
+        """Adopt what dead servers left, show that this one lives, bring unprotected saves to safety."""
+        next_look = 0.0
+        next_beat = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= next_beat:
+                next_beat = now + HEARTBEAT_INTERVAL
+                await self._guarded(self._beat)
+            if now >= next_look:
+                next_look = now + HEARTBEAT_PATIENCE / 2
+                await self._guarded(self._adopt)
+                if self.shipper.is_paused and not self.blocking_problems:
+                    self.shipper.resume()
+            if self.intake.memory or self.intake.missed:
+                await self._guarded(self._protect_all)
+                await self._guarded(self._make_up_for_missed)
+            await asyncio.sleep(PROTECT_INTERVAL if self.intake.trouble else 1.0)
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except OutboxError as e:
+            self.intake.note(e)
+        except Exception:
+            self.log.exception("bookstore: an error in the background")
+
+    async def _beat(self) -> None:
+        await asyncio.to_thread(self.outbox.beat)
+
+    async def _adopt(self) -> None:
+        if self.blocking_problems:
+            return
+        adoption = await asyncio.to_thread(self.outbox.adopt, self._wants, self._watch)
+        self._left = adoption.left
+        self._aside = await asyncio.to_thread(self.outbox.count_aside)
+        for corrupt in adoption.corrupt:
+            self.log.error("bookstore: an outbox entry was set aside: %s", corrupt)
+        if adoption.adopted:
+            self.log.info("bookstore: %d saves that another server left are shipped now", len(adoption.adopted))
+            self.shipper.add_adopted(Parcel(ref.entry, ref=ref, uncertain=True) for ref in adoption.adopted)
+
+    def _wants(self, owner: Owner | None) -> bool:
+        """Entries for the same place, or of the same root directory: its settings may have been mended since."""
+        return owner is None or owner.destination == self.destination or owner.root_dir == self.root_dir
+
+    async def _protect_all(self) -> None:
+        for parcel in list(self.shipper.parcels()):
+            if parcel.is_protected:
+                continue
+            if not await asyncio.to_thread(self.intake.protect, parcel):
+                return
+            if parcel.is_done and parcel.ref is not None:
+                await asyncio.to_thread(self.outbox.remove, parcel.ref)
+            self.intake.release(parcel)
+
+    async def _make_up_for_missed(self) -> None:
+        """Archive the current file of each path of which a save could not be taken."""
+        if self.read_current is None:
+            return
+        for path, count in self.intake.take_missed().items():
+            try:
+                content = await self.read_current(path)
+            except Exception as e:  # noqa: BLE001 - it may have been deleted; any manager may raise anything
+                self.log.error("bookstore: %s could not be read again, %d saves of it are lost: %s", path, count, e)
+                continue
+            self.submit([await asyncio.to_thread(self.intake.take, self.draft(path), content)])
+
+    async def _probe(self) -> None:
+        """Look at the bucket before anybody saves, so that what is wrong is known early."""
+        await asyncio.sleep(PROBE_DELAY)
+        if self.blocking_problems:
+            return
+        failures = 0
+        while not self.shipper.shipped:
+            try:
+                await self.shipper.courier.check_bucket()
+            except StorageError as e:
+                failures += 1
+                if self._probe_trouble is None or self._probe_trouble.code != e.code:
+                    self._probe_trouble = e
+                    self._trouble_changed(e)
+                await asyncio.sleep(slow_retry(failures, lambda: 0.5))
+            else:
+                break
+        if self._probe_trouble is not None:
+            self._probe_trouble = None
+            self._trouble_changed(None)
+
+    # -- what is heard ---------------------------------------------------------------------------------------------
+
+    def _delivered(self, parcel: Parcel, delivered: Delivered) -> None:
+        self.intake.release(parcel)
+        if self.last_version is None:
+            self.log.info("bookstore: saves are archived to %s", self._display_prefix())
+        self.last_version = {
+            "path": parcel.entry.path,
+            "key": delivered.key,
+            "version_id": delivered.version_id,
+            "saved_at": _iso(parcel.entry.provenance.saved_at),
+            "archived_at": _iso(time.time()),
+            "how": delivered.how,
+        }
+
+    def _set_aside(self, parcel: Parcel, kind: str, error: BookstoreError) -> None:
+        self.intake.release(parcel)
+        self._aside[kind] = self._aside.get(kind, 0) + 1
+        self._set_aside_recently.append({"path": parcel.entry.path, "kind": kind, "message": str(error)})
+        self.log.error("bookstore: a save of %s was set aside in %s/: %s", parcel.entry.path, kind, error)
+
+    def _trouble_changed(self, error: BookstoreError | None) -> None:
+        if error is None:
+            self._trouble_since = None
+            self.log.info("bookstore: the store takes saves again")
+        else:
+            self._trouble_since = self._trouble_since or time.time()
+            self.log.warning("bookstore: saves wait in the outbox: %s. %s", str(error).rstrip("."), error.hint)
+
+    def _outbox_changed(self, error: OutboxError | None) -> None:
+        if error is None:
+            self.log.info("bookstore: the outbox takes saves again")
+        else:
+            self.log.error("bookstore: the outbox takes no saves: %s. %s", str(error).rstrip("."), error.hint)
+
+    # -- status ----------------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """The archive's state, for people and programs.
+
+        Returns
+        -------
+        dict
+            ``state`` is ``off`` (no bucket), ``ok``, ``waiting`` (saves are on their way) or ``trouble``; ``problems``
+            names what is wrong and the next step. Times are ISO 8601, ages are seconds.
+        """
+        if not self.is_configured:
+            return {
+                "state": "off",
+                "waiting": 0,
+                "unprotected": 0,
+                "problems": [
+                    {
+                        "code": "NoBucket",
+                        "message": "No bucket is configured, so saves are not archived.",
+                        "hint": "Set c.BookstoreSettings.s3_bucket or JPYNB_S3_BUCKET to a bucket with versioning.",
+                    },
+                    *map(_problem_of_setting, self.problems),
+                ],
+            }
+        parcels = list(self.shipper.parcels())
+        unprotected = [parcel.entry.path for parcel in parcels if not parcel.is_protected]
+        missed = self.intake.missed
+        problems = self._problems()
+        oldest = self.shipper.oldest()
+        return {
+            "state": "trouble" if problems else "waiting" if parcels or missed else "ok",
+            "destination": self._display_prefix(),
+            "waiting": len(parcels) + sum(missed.values()),
+            "oldest_saved_at": _iso(oldest) if oldest is not None else None,
+            "oldest_age": max(0.0, time.time() - oldest) if oldest is not None else None,
+            "unprotected": len(unprotected) + sum(missed.values()),
+            "unprotected_paths": sorted({*unprotected, *missed})[:NAMES_SHOWN],
+            "missed": sum(missed.values()),
+            "archived": self.shipper.shipped,
+            "unchanged": self.shipper.skipped,
+            "thinned": self.shipper.thinned,
+            "last_version": self.last_version,
+            "outbox": str(self.outbox.directory),
+            "quarantined": self._aside["quarantine"],
+            "refused": self._aside["refused"],
+            "set_aside": list(self._set_aside_recently),
+            "foreign": [
+                {"key": f.key, "version_id": f.version_id, "origin": f.origin, "user": f.user}
+                for f in self.shipper.courier.foreign.values()
+            ],
+            "problems": problems,
+            "warnings": self._warnings(),
+        }
+
+    def _problems(self) -> list[dict[str, Any]]:
+        problems = [_problem_of_setting(p) for p in self.blocking_problems]
+        for error in (self.shipper.trouble or self._probe_trouble, self.intake.trouble):
+            if error is not None:
+                problems.append(
+                    {
+                        "code": error.code,
+                        "message": str(error),
+                        "hint": error.hint,
+                        "since": _iso(self._trouble_since) if self._trouble_since else None,
+                    }
+                )
+        for kind, count in self._aside.items():
+            if count:
+                problems.append(
+                    {
+                        "code": "SetAside",
+                        "message": f"{count} saves lie in {kind}/ of the outbox and are not in the bucket.",
+                        "hint": f"Look at {self.outbox.directory / kind}: beside each save stands the reason.",
+                    }
+                )
+        return problems
+
+    def _warnings(self) -> list[dict[str, Any]]:
+        warnings = [_problem_of_setting(p) for p in self.problems if not p.blocks_archiving]
+        if self._filesystem is None:
+            self._filesystem = filesystem_type(self.outbox.directory) or ""
+        if why := FLEETING.get(self._filesystem):
+            warnings.append(
+                {
+                    "code": "FleetingOutbox",
+                    "message": f"The outbox {self.outbox.directory} is on {self._filesystem}: {why}.",
+                    "hint": "Set c.BookstoreSettings.outbox_dir to a directory on a lasting disk.",
+                }
+            )
+        for left in self._left:
+            root = left.owner.root_dir if left.owner else "unknown"
+            warnings.append(
+                {
+                    "code": "LeftBehind",
+                    "message": f"{left.entries} saves of another server (root {root}) wait in {left.directory}.",
+                    "hint": "Start that server again, or run: bookstore drain --outbox " + str(self.outbox.directory),
+                }
+            )
+        if self.shipper.courier.foreign:
+            warnings.append(
+                {
+                    "code": "ForeignOrigin",
+                    "message": f"{len(self.shipper.courier.foreign)} keys were also written from elsewhere.",
+                    "hint": "Give each server a prefix of its own, such as workspace/{username}/{root}.",
+                }
+            )
+        return warnings
+
+    def document(self) -> dict[str, Any]:
+        """What ``GET /api/bookstore`` answers."""
+        return {"release": __version__, "features": validate_bookstore(self.settings), "archive": self.status()}
+
+    def _display_prefix(self) -> str:
+        return s3_display_path(self.settings.s3_bucket, self.prefix or "")
+
+
+def _store(settings: BookstoreSettings) -> ObjectStore:
+    from bookstore.storage.s3 import S3Options, S3Store
+
+    return S3Store(
+        S3Options(
+            bucket=settings.s3_bucket,
+            endpoint_url=settings.endpoint,
+            region_name=settings.region,
+            access_key_id=settings.s3_access_key_id,
+            secret_access_key=settings.s3_secret_access_key,
+            session_token=settings.s3_session_token,
+            addressing_style=settings.s3_addressing_style,
+            ca_bundle=settings.s3_ca_bundle,
+            server_side_encryption=settings.s3_server_side_encryption,
+            kms_key_id=settings.s3_kms_key_id,
+            max_connections=settings.max_threads,
+        )
+    )
+
+
+def current_user() -> str:
+    """Who makes the request that is being handled.
+
+    The name that the server's identity provider gives; with plain token authentication, where that is a new random
+    name for each request, the system's user.
+    """
+    from jupyter_server import CallContext
+
+    handler = CallContext.get(CallContext.JUPYTER_HANDLER)
+    user = getattr(handler, "current_user", None)
+    name = getattr(user, "username", None)
+    if isinstance(name, str) and not str(getattr(user, "name", "")).startswith("Anonymous "):
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # no name for this uid
+        return ""
+
+
+def _problem_of_setting(problem: SettingProblem) -> dict[str, Any]:
+    return {
+        "code": "Setting",
+        "setting": problem.trait,
+        "value": problem.value,
+        "message": f"{problem.trait} = {problem.value}: {problem.message}",
+        "hint": problem.hint,
+    }
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
