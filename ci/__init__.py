@@ -1,0 +1,1 @@
+"""Servers and harnesses for integration and fault tests."""

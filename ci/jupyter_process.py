@@ -1,0 +1,305 @@
+"""A real Jupyter server as a process of its own, talked to over HTTP, with nothing of the machine's configuration."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+#: Modules that start each application.
+APPLICATIONS = {"server": "jupyter_server", "lab": "jupyterlab", "notebook": "notebook"}
+
+#: Seconds that a server may take to answer after its start: the machines are shared.
+START_LIMIT = 90.0
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer over HTTP.
+
+    Attributes
+    ----------
+    status : int
+    headers : dict
+        Names in lower case.
+    body : bytes
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+class JupyterProcess:
+    """One Jupyter server.
+
+    Parameters
+    ----------
+    home : Path
+        Everything of the server lives below it; a second process over the same home goes on where the first ended.
+    application : str
+        ``server``, ``lab`` or ``notebook``.
+    environment : Mapping, optional
+        Beside what keeps the machine's own configuration away.
+    config : Mapping of str to str, optional
+        Configuration files by name, such as ``jupyter_server_config.py``.
+    arguments : sequence of str, optional
+    base_url : str
+    enabled : bool
+        Whether the server extension is enabled by a configuration file in the home.
+    python : str
+        The interpreter.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        application: str = "server",
+        environment: Mapping[str, str] | None = None,
+        config: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+        base_url: str = "/",
+        enabled: bool = True,
+        python: str = sys.executable,
+    ) -> None:
+        self.home = home
+        self.root = home / "root"
+        self.data = home / "data"
+        self.token = "secret-token-of-the-test"  # noqa: S105 - no secret
+        self.base_url = base_url
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self._application = application
+        self._arguments = list(arguments)
+        self._python = python
+        self._log: IO[bytes] | None = None
+        settings = home / "config"
+        for directory in (self.root, self.data, settings / "jupyter_server_config.d", home / "runtime"):
+            directory.mkdir(parents=True, exist_ok=True)
+        extensions = {"ServerApp": {"jpserver_extensions": {"bookstore": enabled}}}
+        (settings / "jupyter_server_config.d" / "bookstore.json").write_text(json.dumps(extensions))
+        for name, text in (config or {}).items():
+            (settings / name).write_text(text)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPYNB_", "AWS_", "BOOKSTORE_"))}
+        self.environment = {
+            **kept,
+            "JUPYTER_CONFIG_DIR": str(settings),
+            "JUPYTER_DATA_DIR": str(self.data),
+            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "PYTHONUNBUFFERED": "1",
+            **(environment or {}),
+        }
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    @property
+    def log(self) -> Path:
+        """What the server has written, over all its starts."""
+        return self.home / "jupyter.log"
+
+    def start(self) -> JupyterProcess:
+        """Start and wait until it answers."""
+        for _ in range(5):
+            self.port = _free_port()
+            self._launch()
+            if self._wait_until_it_answers():
+                return self
+            self.kill()
+        raise RuntimeError(f"Jupyter did not start:\n{self.last_words()}")
+
+    def _launch(self) -> None:
+        command = [
+            self._python,
+            "-m",
+            APPLICATIONS[self._application],
+            "--no-browser",
+            "--allow-root",
+            f"--ServerApp.port={self.port}",
+            "--ServerApp.port_retries=0",
+            f"--ServerApp.root_dir={self.root}",
+            f"--ServerApp.base_url={self.base_url}",
+            f"--IdentityProvider.token={self.token}",
+            *self._arguments,
+        ]
+        self._log = self.log.open("ab")
+        self.process = subprocess.Popen(  # noqa: S603 - our own server
+            command,
+            env=self.environment,
+            cwd=self.root,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def _wait_until_it_answers(self) -> bool:
+        deadline = time.monotonic() + START_LIMIT
+        while time.monotonic() < deadline:
+            assert self.process is not None  # noqa: S101 - launched just before
+            if self.process.poll() is not None:
+                return False
+            try:
+                if self.request("GET", "/api/status").status == 200:
+                    return True
+            except (OSError, http.client.HTTPException):
+                pass
+            time.sleep(0.05)
+        return False
+
+    def terminate(self, signal_number: int = signal.SIGTERM) -> None:
+        """Ask the server to end, without waiting."""
+        if self.process is not None:
+            self.process.send_signal(signal_number)
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """Wait until the server has ended; its exit status."""
+        assert self.process is not None  # noqa: S101 - asked for after a start only
+        status = self.process.wait(timeout)
+        self._close_log()
+        return status
+
+    def stop(self) -> int:
+        """End the server in good order."""
+        if self.process is None or self.process.poll() is not None:
+            self._close_log()
+            return 0
+        self.terminate()
+        return self.wait()
+
+    def kill(self) -> None:
+        """End the server with SIGKILL."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._close_log()
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def __enter__(self) -> JupyterProcess:
+        return self if self.process is not None else self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self.stop()
+        finally:
+            self.kill()
+
+    def last_words(self) -> str:
+        """The end of the log."""
+        return self.log.read_text(errors="replace")[-6000:] if self.log.exists() else "(no log)"
+
+    # -- talk ------------------------------------------------------------------------------------------------------
+
+    def request(self, method: str, path: str, body: object = None, *, timeout: float = 120.0) -> Response:
+        """Make one request below the base URL; ``body`` goes as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            data = None if body is None else json.dumps(body).encode()
+            headers = {"Authorization": f"token {self.token}", "Content-Type": "application/json"}
+            connection.request(method, self.base_url.rstrip("/") + path, data, headers)
+            answer = connection.getresponse()
+            return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def ok(self, method: str, path: str, body: object = None) -> Any:
+        """Make one request that must succeed; the answer as JSON."""
+        answer = self.request(method, path, body)
+        if not 200 <= answer.status < 300:
+            raise AssertionError(f"{method} {path}: {answer.status} {answer.body[:2000]!r}\n{self.last_words()}")
+        return json.loads(answer.body) if answer.body else None
+
+    def save(self, path: str, content: Mapping[str, Any]) -> Any:
+        """Save a notebook as JupyterLab does."""
+        return self.ok("PUT", contents_url(path), {"type": "notebook", "format": "json", "content": content})
+
+    def upload(self, path: str, data: bytes) -> Any:
+        """Upload a file as JupyterLab does."""
+        text = base64.b64encode(data).decode()
+        return self.ok("PUT", contents_url(path), {"type": "file", "format": "base64", "content": text})
+
+    def save_all(self, saves: Sequence[tuple[str, Mapping[str, Any]]], workers: int = 20) -> None:
+        """Save at the same time."""
+        with ThreadPoolExecutor(workers) as pool:
+            for future in [pool.submit(self.save, path, content) for path, content in saves]:
+                future.result()
+
+    def on_disk(self, path: str) -> bytes:
+        """A file's bytes."""
+        return (self.root / path).read_bytes()
+
+    def status(self) -> dict[str, Any]:
+        """The archive's state."""
+        document: dict[str, Any] = self.ok("GET", "/api/bookstore")["archive"]
+        return document
+
+    def wait_for_status(self, holds: Callable[[dict[str, Any]], object], timeout: float = 60.0) -> dict[str, Any]:
+        """Wait until something holds of the archive's state; that state."""
+        deadline = time.monotonic() + timeout
+        while True:
+            status = self.status()
+            if holds(status):
+                return status
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not reached: {json.dumps(status, indent=1)}\n{self.last_words()}")
+            time.sleep(0.05)
+
+    def flush(self, timeout: float = 60.0) -> dict[str, Any]:
+        """Ship what waits; the archive's state after it."""
+        answer: dict[str, Any] = self.ok("POST", "/api/bookstore/flush", {"timeout": timeout})
+        if answer["remaining"]:
+            raise AssertionError(f"still waiting: {json.dumps(answer, indent=1)}\n{self.last_words()}")
+        status: dict[str, Any] = answer["archive"]
+        return status
+
+
+def contents_url(path: str) -> str:
+    """The contents API's address of a path."""
+    return f"/api/contents/{quote(path)}"
+
+
+def notebook(text: str = "", *, cells: int = 1, **metadata: Any) -> dict[str, Any]:
+    """A valid notebook of format 4.5 that holds a text."""
+    return {
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"cell-{number}",
+                "metadata": {},
+                "execution_count": None,
+                "outputs": [],
+                "source": f"{text} # {number}",
+            }
+            for number in range(cells)
+        ],
+        "metadata": metadata,
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
