@@ -14,7 +14,7 @@ import os
 import time
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -85,12 +85,14 @@ def service_of(manager: ContentsManager) -> ArchiveService:
             BookstoreSettings.load(parent=owner), root_dir=_root_dir(manager), log=manager.log
         )
         # Not a bound method of the manager: the archive must not keep alive what it is looked up by.
-        reader = weakref.WeakMethod(manager._read_current) if isinstance(manager, _Archiving) else None  # noqa: SLF001
-        service.read_current = _weakly(reader) if reader is not None else None
+        if isinstance(manager, _Archiving):
+            service.read_current = _weakly(weakref.WeakMethod(manager._read_current))  # noqa: SLF001
     return service
 
 
-def _weakly(reference: weakref.WeakMethod[Callable[[str], Awaitable[bytes]]]) -> Callable[[str], Awaitable[bytes]]:
+def _weakly(
+    reference: weakref.WeakMethod[Callable[[str], Coroutine[Any, Any, bytes]]],
+) -> Callable[[str], Awaitable[bytes]]:
     async def read(path: str) -> bytes:
         method = reference()
         if method is None:
@@ -245,12 +247,12 @@ class _Archiving(ContentsManager):
 
     async def _get_stored_async(self, path: str) -> dict[str, Any]:
         try:
-            model: dict[str, Any] = await self.get(path, content=True, type="file")  # type: ignore[misc]
+            model: dict[str, Any] = await self.get(path, content=True, type="file")
             if isinstance(model.get("content"), str):
                 return model
         except (HTTPError, UnicodeDecodeError):
             pass
-        whole: dict[str, Any] = await self.get(path, content=True)  # type: ignore[misc]
+        whole: dict[str, Any] = await self.get(path, content=True)
         return whole
 
     def _files_below(self, directory: str) -> list[str]:
@@ -287,7 +289,7 @@ class AsyncArchiving(_Archiving):
     async def rename(self, old_path: str, new_path: str) -> None:
         """Rename as the manager does, and archive the files under their new keys."""
         async with self._ordered_call("rename", old_path, new_path) as call:
-            await super().rename(old_path, new_path)  # type: ignore[func-returns-value,misc]
+            await super().rename(old_path, new_path)
             await self._archive_moved(call, self._canonical(new_path), self._canonical(old_path))
 
     async def copy(self, from_path: str, to_path: str | None = None) -> Any:
@@ -301,7 +303,7 @@ class AsyncArchiving(_Archiving):
     async def restore_checkpoint(self, checkpoint_id: str, path: str) -> None:
         """Restore as the manager does, and archive what the file holds now."""
         async with self._ordered_call("restore", path) as call:
-            await super().restore_checkpoint(checkpoint_id, path)  # type: ignore[func-returns-value,misc]
+            await super().restore_checkpoint(checkpoint_id, path)
             await self._archive_stored(call, self._canonical(path))
 
     async def _archive_stored(self, call: _Call, path: str, previous_path: str = "") -> None:
@@ -484,7 +486,7 @@ class CapturingWrites(AsyncArchiving):
             return None
 
 
-class BookstoreContentsArchiver(CapturingWrites, AsyncLargeFileManager):
+class BookstoreContentsArchiver(CapturingWrites, AsyncLargeFileManager):  # type: ignore[misc]
     """Jupyter's default contents manager, with every save archived.
 
     It needs no extension: ``c.ServerApp.contents_manager_class = BookstoreContentsArchiver`` is enough.

@@ -160,6 +160,7 @@ class Courier:
         StorageError
             The bucket cannot be looked at.
         """
+        self.is_versioned = self._allow_unversioned
         probe = await self.store.probe()
         if self._allow_unversioned:
             return
@@ -186,13 +187,17 @@ class Courier:
             await self.check_bucket()
         head = self._heads.get(key)
         must_look = head is None or parcel.uncertain or self._is_unchanged(parcel, head)
+        refused = False
         for _ in range(MAX_RACES):
             if must_look:
                 newest = await self._look(key)
                 if parcel.uncertain and (found := await self._find(parcel, key, newest)) is not None:
                     self._heads.pop(key, None)  # found somewhere below the head, perhaps: the next save looks again
                     return Delivered(key, found.version_id, "found")
-                head = self._learn(key, newest)
+                expected, head = head, self._learn(key, newest)
+                if refused and head is not None and expected is not None and head.version_id == expected.version_id:
+                    # The condition holds and was refused all the same, as SeaweedFS does once versioning is suspended.
+                    await self.check_bucket()
                 if self._is_unchanged(parcel, head):
                     return Delivered(key, head.version_id if head else None, "unchanged")
             try:
@@ -200,7 +205,7 @@ class Courier:
                 await self._prove(key, receipt, parcel.entry.provenance.sha256)
             except PreconditionFailed:
                 # Somebody wrote in between, or an attempt of ours arrived late.
-                parcel.uncertain = must_look = True
+                parcel.uncertain = must_look = refused = True
             except StorageError:
                 parcel.uncertain = True
                 raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
@@ -17,16 +17,16 @@ class BookstoreExtension(ExtensionApp):
 
     name = "bookstore"
     load_other_extensions = True
-    classes = [BookstoreSettings]
+    classes: ClassVar[list[type]] = [BookstoreSettings]  # type: ignore[misc]
 
     def _link_jupyter_server_extension(self, serverapp: ServerApp) -> None:
-        super()._link_jupyter_server_extension(serverapp)  # type: ignore[no-untyped-call]
+        super()._link_jupyter_server_extension(serverapp)
         add_archiving(serverapp)
 
     def initialize_settings(self) -> None:
         """Make the archive known to the handlers."""
-        service = service_of(self.serverapp.contents_manager)
-        self.settings[SERVICE_SETTING] = service
+        if self.serverapp is not None:
+            self.settings[SERVICE_SETTING] = service_of(self.serverapp.contents_manager)
 
     def initialize_handlers(self) -> None:
         """Serve the routes that the settings allow."""
@@ -64,4 +64,4 @@ def add_archiving(serverapp: ServerApp) -> None:
 
 def load_jupyter_server_extension(serverapp: ServerApp) -> Any:
     """Load the extension the way configuration files of old name it."""
-    return BookstoreExtension._load_jupyter_server_extension(serverapp)  # type: ignore[no-untyped-call]
+    return BookstoreExtension._load_jupyter_server_extension(serverapp)

@@ -61,7 +61,7 @@ class BookstoreFlushHandler(BookstoreAPIHandler):
         """Ship what waits, for at most ``timeout`` seconds, and tell how many saves still wait."""
         timeout = self._timeout()
         remaining = await self.service.flush(timeout)
-        self.answer({"remaining": remaining, "archive": self.service.status()})
+        self.answer({"remaining": remaining, "archive": self.service.status().to_dict()})
 
     def _timeout(self) -> float:
         body = self.get_json_body() or {}

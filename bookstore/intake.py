@@ -78,6 +78,7 @@ class Intake:
         self._report = report
         self._lock = threading.Lock()
         self._memory = 0
+        self._largest_refused = 0
         self._trouble: OutboxError | None = None
         self._missed: dict[str, int] = {}
         # A save writes its notebook in one thread while the entry is written in another, so these must never wait for
@@ -135,6 +136,7 @@ class Intake:
         """Hold a save in memory, unprotected, since the outbox does not take it."""
         self.note(error)
         with self._lock:
+            self._largest_refused = max(self._largest_refused, len(content))
             if self._memory + len(content) > self._memory_limit:
                 self._missed[draft.path] = self._missed.get(draft.path, 0) + 1
                 return None
@@ -160,11 +162,21 @@ class Intake:
                 self._memory -= len(parcel.content)
             parcel.content = None
 
-    def take_missed(self) -> dict[str, int]:
-        """The missed saves, to be made up for now; what fails again is missed again."""
+    def forgive(self, path: str, count: int) -> None:
+        """Saves of a path that were missed have been made up for."""
         with self._lock:
-            missed, self._missed = self._missed, {}
-        return missed
+            rest = self._missed.pop(path, 0) - count
+            if rest > 0:
+                self._missed[path] = rest
+
+    def rehearse(self) -> None:
+        """Find out whether the outbox takes saves again, where none is at hand to try with."""
+        try:
+            self._outbox.rehearse(self._largest_refused)
+        except OutboxError as e:
+            self.note(e)
+        else:
+            self.note(None)
 
     def miss(self, path: str, count: int = 1) -> None:
         """Count saves of a path that could not be taken."""
@@ -197,6 +209,8 @@ class Intake:
         with self._lock:
             changed = (trouble and trouble.code) != (self._trouble and self._trouble.code)
             self._trouble = trouble
+            if trouble is None:
+                self._largest_refused = 0
         if changed:
             self._report(trouble)
 

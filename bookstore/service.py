@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from bookstore.bookstore_config import BookstoreSettings, SettingProblem, valida
 from bookstore.delivery import Courier, Delivered, Parcel
 from bookstore.disk import FLEETING, Disk, filesystem_type
 from bookstore.errors import BookstoreError, OutboxError, PathError, SettingsError, StorageError
+from bookstore.identity import current_user
 from bookstore.intake import Draft, Intake
 from bookstore.outbox import LeftBehind, Outbox
 from bookstore.outbox_entry import Entry
@@ -27,6 +27,7 @@ from bookstore.path_locks import PathLocks
 from bookstore.retry import slow_retry
 from bookstore.s3_paths import object_key, reserved_key, s3_display_path
 from bookstore.shipper import Report, Shipper
+from bookstore.status import NAMES_SHOWN, NO_BUCKET, ArchiveStatus, LastVersion, Problem, iso
 
 if TYPE_CHECKING:
     from bookstore.storage.base import ObjectStore
@@ -39,9 +40,6 @@ PROTECT_INTERVAL = 0.5
 
 #: Places of the connection pool that shipping leaves to people who read.
 READERS = 2
-
-#: How many paths of unprotected or set-aside saves the status names.
-NAMES_SHOWN = 20
 
 
 class ArchiveService:
@@ -107,15 +105,15 @@ class ArchiveService:
         self.pool = ThreadPoolExecutor(max_workers=settings.max_threads, thread_name_prefix="bookstore-save")
         #: Reads a path's current bytes; set by the contents manager, for saves that nothing could take.
         self.read_current: Callable[[str], Awaitable[bytes]] | None = None
-        self.last_version: dict[str, Any] | None = None
-        self._set_aside_recently: deque[dict[str, Any]] = deque(maxlen=NAMES_SHOWN)
+        self.last_version: LastVersion | None = None
+        self._set_aside_recently: deque[dict[str, str]] = deque(maxlen=NAMES_SHOWN)
         self._aside = {"quarantine": 0, "refused": 0}
         self._left: tuple[LeftBehind, ...] = ()
         self._watch = Watch()
         self._early: list[Parcel] = []
         self._housekeeping: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None
-        self._probe_trouble: BookstoreError | None = None
+        self._store_trouble: BookstoreError | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._trouble_since: float | None = None
         self._filesystem: str | None = None
@@ -291,6 +289,8 @@ class ArchiveService:
             if self.intake.memory or self.intake.missed:
                 await self._guarded(self._protect_all)
                 await self._guarded(self._make_up_for_missed)
+            elif self.intake.trouble is not None:
+                await asyncio.to_thread(self.intake.rehearse)
             await asyncio.sleep(PROTECT_INTERVAL if self.intake.trouble else 1.0)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -334,13 +334,17 @@ class ArchiveService:
         """Archive the current file of each path of which a save could not be taken."""
         if self.read_current is None:
             return
-        for path, count in self.intake.take_missed().items():
+        for path, count in self.intake.missed.items():
             try:
                 content = await self.read_current(path)
             except Exception as e:  # noqa: BLE001 - it may have been deleted; any manager may raise anything
                 self.log.error("bookstore: %s could not be read again, %d saves of it are lost: %s", path, count, e)
+                self.intake.forgive(path, count)
                 continue
-            self.submit([await asyncio.to_thread(self.intake.take, self.draft(path), content)])
+            parcel = await asyncio.to_thread(self.intake.take, self.draft(path), content)
+            # What could not be taken now either has been counted once more.
+            self.intake.forgive(path, count if parcel is not None else 1)
+            self.submit([parcel])
 
     async def _probe(self) -> None:
         """Look at the bucket before anybody saves, so that what is wrong is known early."""
@@ -353,30 +357,27 @@ class ArchiveService:
                 await self.shipper.courier.check_bucket()
             except StorageError as e:
                 failures += 1
-                if self._probe_trouble is None or self._probe_trouble.code != e.code:
-                    self._probe_trouble = e
-                    self._trouble_changed(e)
+                self._trouble_changed(e)
                 await asyncio.sleep(slow_retry(failures, lambda: 0.5))
             else:
                 break
-        if self._probe_trouble is not None:
-            self._probe_trouble = None
-            self._trouble_changed(None)
+        self._trouble_changed(self.shipper.trouble)
 
     # -- what is heard ---------------------------------------------------------------------------------------------
 
     def _delivered(self, parcel: Parcel, delivered: Delivered) -> None:
         self.intake.release(parcel)
         if self.last_version is None:
-            self.log.info("bookstore: saves are archived to %s", self._display_prefix())
-        self.last_version = {
-            "path": parcel.entry.path,
-            "key": delivered.key,
-            "version_id": delivered.version_id,
-            "saved_at": _iso(parcel.entry.provenance.saved_at),
-            "archived_at": _iso(time.time()),
-            "how": delivered.how,
-        }
+            destination = s3_display_path(self.settings.s3_bucket, self.prefix or "")
+            self.log.info("bookstore: saves are archived to %s", destination)
+        self.last_version = LastVersion(
+            path=parcel.entry.path,
+            key=delivered.key,
+            version_id=delivered.version_id,
+            saved_at=str(iso(parcel.entry.provenance.saved_at)),
+            archived_at=str(iso(time.time())),
+            how=delivered.how,
+        )
 
     def _set_aside(self, parcel: Parcel, kind: str, error: BookstoreError) -> None:
         self.intake.release(parcel)
@@ -385,6 +386,10 @@ class ArchiveService:
         self.log.error("bookstore: a save of %s was set aside in %s/: %s", parcel.entry.path, kind, error)
 
     def _trouble_changed(self, error: BookstoreError | None) -> None:
+        """Remember and log a change; the probe and the shipper may both tell of one trouble."""
+        known, self._store_trouble = self._store_trouble, error
+        if (error and error.code) == (known and known.code):
+            return
         if error is None:
             self._trouble_since = None
             self.log.info("bookstore: the store takes saves again")
@@ -400,119 +405,79 @@ class ArchiveService:
 
     # -- status ----------------------------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
-        """The archive's state, for people and programs.
-
-        Returns
-        -------
-        dict
-            ``state`` is ``off`` (no bucket), ``ok``, ``waiting`` (saves are on their way) or ``trouble``; ``problems``
-            names what is wrong and the next step. Times are ISO 8601, ages are seconds.
-        """
+    def status(self) -> ArchiveStatus:
+        """The archive's state."""
         if not self.is_configured:
-            return {
-                "state": "off",
-                "waiting": 0,
-                "unprotected": 0,
-                "problems": [
-                    {
-                        "code": "NoBucket",
-                        "message": "No bucket is configured, so saves are not archived.",
-                        "hint": "Set c.BookstoreSettings.s3_bucket or JPYNB_S3_BUCKET to a bucket with versioning.",
-                    },
-                    *map(_problem_of_setting, self.problems),
-                ],
-            }
+            return ArchiveStatus("off", problems=[NO_BUCKET, *map(Problem.of_setting, self.problems)])
         parcels = list(self.shipper.parcels())
-        unprotected = [parcel.entry.path for parcel in parcels if not parcel.is_protected]
         missed = self.intake.missed
-        problems = self._problems()
+        unprotected = [parcel.entry.path for parcel in parcels if not parcel.is_protected]
+        problems = list(self._problems())
         oldest = self.shipper.oldest()
-        return {
-            "state": "trouble" if problems else "waiting" if parcels or missed else "ok",
-            "destination": self._display_prefix(),
-            "waiting": len(parcels) + sum(missed.values()),
-            "oldest_saved_at": _iso(oldest) if oldest is not None else None,
-            "oldest_age": max(0.0, time.time() - oldest) if oldest is not None else None,
-            "unprotected": len(unprotected) + sum(missed.values()),
-            "unprotected_paths": sorted({*unprotected, *missed})[:NAMES_SHOWN],
-            "missed": sum(missed.values()),
-            "archived": self.shipper.shipped,
-            "unchanged": self.shipper.skipped,
-            "thinned": self.shipper.thinned,
-            "last_version": self.last_version,
-            "outbox": str(self.outbox.directory),
-            "quarantined": self._aside["quarantine"],
-            "refused": self._aside["refused"],
-            "set_aside": list(self._set_aside_recently),
-            "foreign": [
-                {"key": f.key, "version_id": f.version_id, "origin": f.origin, "user": f.user}
-                for f in self.shipper.courier.foreign.values()
-            ],
-            "problems": problems,
-            "warnings": self._warnings(),
-        }
-
-    def _problems(self) -> list[dict[str, Any]]:
-        problems = [_problem_of_setting(p) for p in self.blocking_problems]
-        for error in (self.shipper.trouble or self._probe_trouble, self.intake.trouble):
-            if error is not None:
-                problems.append(
-                    {
-                        "code": error.code,
-                        "message": str(error),
-                        "hint": error.hint,
-                        "since": _iso(self._trouble_since) if self._trouble_since else None,
-                    }
-                )
-        for kind, count in self._aside.items():
-            if count:
-                problems.append(
-                    {
-                        "code": "SetAside",
-                        "message": f"{count} saves lie in {kind}/ of the outbox and are not in the bucket.",
-                        "hint": f"Look at {self.outbox.directory / kind}: beside each save stands the reason.",
-                    }
-                )
-        return problems
-
-    def _warnings(self) -> list[dict[str, Any]]:
-        warnings = [_problem_of_setting(p) for p in self.problems if not p.blocks_archiving]
-        if self._filesystem is None:
-            self._filesystem = filesystem_type(self.outbox.directory) or ""
-        if why := FLEETING.get(self._filesystem):
-            warnings.append(
-                {
-                    "code": "FleetingOutbox",
-                    "message": f"The outbox {self.outbox.directory} is on {self._filesystem}: {why}.",
-                    "hint": "Set c.BookstoreSettings.outbox_dir to a directory on a lasting disk.",
-                }
-            )
-        for left in self._left:
-            root = left.owner.root_dir if left.owner else "unknown"
-            warnings.append(
-                {
-                    "code": "LeftBehind",
-                    "message": f"{left.entries} saves of another server (root {root}) wait in {left.directory}.",
-                    "hint": "Start that server again, or run: bookstore drain --outbox " + str(self.outbox.directory),
-                }
-            )
-        if self.shipper.courier.foreign:
-            warnings.append(
-                {
-                    "code": "ForeignOrigin",
-                    "message": f"{len(self.shipper.courier.foreign)} keys were also written from elsewhere.",
-                    "hint": "Give each server a prefix of its own, such as workspace/{username}/{root}.",
-                }
-            )
-        return warnings
+        return ArchiveStatus(
+            state="trouble" if problems else "waiting" if parcels or missed else "ok",
+            destination=s3_display_path(self.settings.s3_bucket, self.prefix or ""),
+            waiting=len(parcels) + sum(missed.values()),
+            oldest_saved_at=iso(oldest),
+            oldest_age=max(0.0, time.time() - oldest) if oldest is not None else None,
+            unprotected=len(unprotected) + sum(missed.values()),
+            unprotected_paths=sorted({*unprotected, *missed})[:NAMES_SHOWN],
+            missed=sum(missed.values()),
+            archived=self.shipper.shipped,
+            unchanged=self.shipper.skipped,
+            thinned=self.shipper.thinned,
+            last_version=self.last_version,
+            outbox=str(self.outbox.directory),
+            quarantined=self._aside["quarantine"],
+            refused=self._aside["refused"],
+            set_aside=list(self._set_aside_recently),
+            foreign=[asdict(foreign) for foreign in self.shipper.courier.foreign.values()],
+            problems=problems,
+            warnings=list(self._warnings()),
+        )
 
     def document(self) -> dict[str, Any]:
         """What ``GET /api/bookstore`` answers."""
-        return {"release": __version__, "features": validate_bookstore(self.settings), "archive": self.status()}
+        features = validate_bookstore(self.settings)
+        return {"release": __version__, "features": features, "archive": self.status().to_dict()}
 
-    def _display_prefix(self) -> str:
-        return s3_display_path(self.settings.s3_bucket, self.prefix or "")
+    def _problems(self) -> Iterator[Problem]:
+        yield from map(Problem.of_setting, self.blocking_problems)
+        if self._store_trouble is not None:
+            yield Problem.of_error(self._store_trouble, self._trouble_since)
+        if self.intake.trouble is not None:
+            yield Problem.of_error(self.intake.trouble)
+        for kind, count in self._aside.items():
+            if count:
+                yield Problem(
+                    "SetAside",
+                    f"{count} saves lie in {kind}/ of the outbox and are not in the bucket.",
+                    f"Look at {self.outbox.directory / kind}: beside each save stands the reason.",
+                )
+
+    def _warnings(self) -> Iterator[Problem]:
+        yield from (Problem.of_setting(p) for p in self.problems if not p.blocks_archiving)
+        if self._filesystem is None:
+            self._filesystem = filesystem_type(self.outbox.directory) or ""
+        if why := FLEETING.get(self._filesystem):
+            yield Problem(
+                "FleetingOutbox",
+                f"The outbox {self.outbox.directory} is on {self._filesystem}: {why}.",
+                "Set c.BookstoreSettings.outbox_dir to a directory on a lasting disk.",
+            )
+        for left in self._left:
+            root = left.owner.root_dir if left.owner else "unknown"
+            yield Problem(
+                "LeftBehind",
+                f"{left.entries} saves of another server (root {root}) wait in {left.directory}.",
+                f"Start that server again, or run: bookstore drain --outbox {self.outbox.directory}",
+            )
+        if self.shipper.courier.foreign:
+            yield Problem(
+                "ForeignOrigin",
+                f"{len(self.shipper.courier.foreign)} keys were also written from elsewhere.",
+                "Give each server a prefix of its own, such as workspace/{username}/{root}.",
+            )
 
 
 def _store(settings: BookstoreSettings) -> ObjectStore:
@@ -533,36 +498,3 @@ def _store(settings: BookstoreSettings) -> ObjectStore:
             max_connections=settings.max_threads,
         )
     )
-
-
-def current_user() -> str:
-    """Who makes the request that is being handled.
-
-    The name that the server's identity provider gives; with plain token authentication, where that is a new random
-    name for each request, the system's user.
-    """
-    from jupyter_server import CallContext
-
-    handler = CallContext.get(CallContext.JUPYTER_HANDLER)
-    user = getattr(handler, "current_user", None)
-    name = getattr(user, "username", None)
-    if isinstance(name, str) and not str(getattr(user, "name", "")).startswith("Anonymous "):
-        return name
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # no name for this uid
-        return ""
-
-
-def _problem_of_setting(problem: SettingProblem) -> dict[str, Any]:
-    return {
-        "code": "Setting",
-        "setting": problem.trait,
-        "value": problem.value,
-        "message": f"{problem.trait} = {problem.value}: {problem.message}",
-        "hint": problem.hint,
-    }
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
