@@ -1,8 +1,8 @@
 """Contents managers whose saves become versions: `BookstoreContentsArchiver`, and the same over any other manager.
 
 What a manager writes to a local file in Jupyter's own way is captured where it is written: serialised once, the same
-bytes to the file and to the outbox. What it stores in any other way is read back before the save is acknowledged. Either
-way the user's manager stays what it is; only methods around it are added.
+bytes to the file and to the outbox. What it stores in any other way is read back before the save is acknowledged.
+Either way the user's manager stays what it is; only methods around it are added.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class _Call:
     tickets: dict[str, Draft] = field(default_factory=dict)
     captured: set[str] = field(default_factory=set)
     parcels: list[Parcel | None] = field(default_factory=list)
+    pending: list[asyncio.Future[Parcel | None]] = field(default_factory=list)
     active: bool = True
 
 
@@ -135,11 +136,14 @@ class _Archiving(ContentsManager):
         service = service_of(self)
         if not service.is_configured:
             return
-        draft = service.draft(record.filepath.strip("/"), queued_time=record.queued_time)
-        content = record.content.encode("utf-8")
-        parcel = await asyncio.get_running_loop().run_in_executor(service.pool, service.intake.take, draft, content)
-        service.submit([parcel])
-        if parcel is not None:
+        path, content = self._canonical(record.filepath), record.content.encode("utf-8")
+        # In turn: the order of the calls is the order of the versions.
+        async with _save_locks(service).hold([path]):
+            draft = service.draft(path, queued_time=record.queued_time)
+            loop = asyncio.get_running_loop()
+            parcel = await loop.run_in_executor(service.pool, service.intake.take, draft, content)
+            service.submit([parcel])
+        if parcel is not None and not service.blocking_problems:
             await service.shipper.first_outcome(parcel)
 
     def run_pre_save_hook(self, model: dict[str, Any], path: str, **kwargs: Any) -> None:
@@ -155,8 +159,8 @@ class _Archiving(ContentsManager):
         if _current_call() is not None:
             self._draw_ticket(path)
         elif model.get("type") == "notebook" and service_of(self).archives(path):
-            text = nbformat.writes(nbformat.from_dict(model["content"]), version=nbformat.NO_CONVERT)
-            record = ArchiveRecord(path.strip("/"), text if text.endswith("\n") else f"{text}\n", time.time())
+            text = _notebook_bytes(nbformat.from_dict(model["content"])).decode("utf-8")
+            record = ArchiveRecord(path.strip("/"), text, time.time())
             task = asyncio.get_running_loop().create_task(self.archive(record))
             _TASKS.add(task)
             task.add_done_callback(_TASKS.discard)
@@ -275,7 +279,21 @@ class AsyncArchiving(_Archiving):
         """One call that holds its paths' save locks: concurrent writers of one file leave a torn file."""
         async with _save_locks(service_of(self)).hold(map(self._canonical, paths)):
             with self._call(reason) as call:
-                yield call
+                try:
+                    yield call
+                finally:
+                    await self._settle(call)
+
+    async def _settle(self, call: _Call) -> None:
+        """Wait until what was captured is durable: only then may the save be acknowledged."""
+        pending, call.pending = call.pending, []
+        if pending:
+            await asyncio.wait(pending)
+        for future in pending:
+            if (error := future.exception()) is None:
+                call.parcels.append(future.result())
+            else:
+                self.log.error("bookstore: an error while a save was taken", exc_info=error)
 
     async def save(self, model: dict[str, Any], path: str = "") -> Any:
         """Save as the manager does, and archive what it stored before answering."""
@@ -426,12 +444,7 @@ class CapturingWrites(AsyncArchiving):
             await super()._save_notebook(os_path, nb, capture_validation_error=capture_validation_error)  # type: ignore[misc]
             return
 
-        def serialise() -> bytes:
-            text = nbformat.writes(nb, version=nbformat.NO_CONVERT, capture_validation_error=capture_validation_error)
-            content: bytes = text.encode("utf-8")
-            return content if content.endswith(b"\n") else content + b"\n"
-
-        await self._write(os_path, serialise, draft)
+        await self._write(os_path, lambda: _notebook_bytes(nb, capture_validation_error), draft)
 
     async def _save_file(self, os_path: str, content: Any, format: str | None) -> None:  # noqa: A002 - Jupyter's name
         if format not in ("text", "base64") or (draft := self._draft_of_write(os_path)) is None:
@@ -455,10 +468,9 @@ class CapturingWrites(AsyncArchiving):
         return self._take_ticket(call, path) if service_of(self).archives(path) else None
 
     async def _write(self, os_path: str, serialise: Callable[[], bytes], draft: Draft) -> None:
-        service = service_of(self)
-
-        def write() -> Parcel | None:
+        def write() -> Intent | None:
             content = serialise()
+            # The outbox's disk and the notebook's work at the same time.
             intent = self._begin(draft, content)
             try:
                 with self.atomic_writing(os_path, text=False) as f:  # type: ignore[attr-defined]
@@ -467,16 +479,15 @@ class CapturingWrites(AsyncArchiving):
                 if intent is not None:
                     intent.abort()
                 raise
-            try:
-                return intent.commit() if intent is not None else None
-            except Exception:  # noqa: BLE001 - archiving never fails a save
-                self._missed(draft.path)
-                return None
+            if intent is not None:
+                intent.commit()
+            return intent
 
-        parcel = await asyncio.get_running_loop().run_in_executor(service.pool, write)
+        intent = await asyncio.get_running_loop().run_in_executor(service_of(self).pool, write)
         call = _current_call()
-        if call is not None:
-            call.parcels.append(parcel)
+        if intent is not None and call is not None:
+            # The entry becomes durable while Jupyter goes on; the call waits for it before it answers.
+            call.pending.append(asyncio.wrap_future(intent.parcel))
 
     def _begin(self, draft: Draft, content: bytes) -> Intent | None:
         try:
@@ -561,12 +572,18 @@ def _root_dir(manager: ContentsManager) -> str:
     return os.path.abspath(root) if isinstance(manager, FileContentsManager) else str(root)  # noqa: PTH100
 
 
+def _notebook_bytes(nb: Any, capture_validation_error: dict[str, Any] | None = None) -> bytes:
+    """What `nbformat.write` would write to a file."""
+    text: str = nbformat.writes(nb, version=nbformat.NO_CONVERT, capture_validation_error=capture_validation_error)
+    content = text.encode("utf-8")
+    return content if content.endswith(b"\n") else content + b"\n"
+
+
 def _bytes_of(model: dict[str, Any]) -> bytes:
     """The bytes that a model stands for."""
     content = model["content"]
     if model["type"] == "notebook":
-        text = nbformat.writes(nbformat.from_dict(content), version=nbformat.NO_CONVERT)
-        return (text if text.endswith("\n") else f"{text}\n").encode("utf-8")
+        return _notebook_bytes(nbformat.from_dict(content))
     if isinstance(content, bytes):
         return content
     if model.get("format") == "base64":

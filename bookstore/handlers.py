@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import cache
+from importlib import resources
 from typing import Any
 
 from jupyter_server.auth.decorator import authorized
@@ -52,6 +54,16 @@ class BookstoreVersionHandler(BookstoreAPIHandler):
         self.answer(self.service.document())
 
 
+class BookstoreOpenAPIHandler(BookstoreAPIHandler):
+    """The description of the REST interface, for programs."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer with the OpenAPI document."""
+        self.answer(openapi_document())
+
+
 class BookstoreFlushHandler(BookstoreAPIHandler):
     """Ships what waits, now."""
 
@@ -71,6 +83,14 @@ class BookstoreFlushHandler(BookstoreAPIHandler):
                 400, f"timeout is to be a number of seconds from 0 to {MAX_FLUSH_TIMEOUT:g}, not {timeout!r}"
             )
         return float(timeout)
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI 3.1 document that ships with this package."""
+    text = resources.files("bookstore").joinpath("openapi.json").read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
 
 
 def build_settings_dict(validation: dict[str, bool]) -> dict[str, Any]:
@@ -100,6 +120,7 @@ def collect_handlers(
     routes: list[tuple[str, type[BookstoreAPIHandler]]] = [
         ("/api/bookstore", BookstoreVersionHandler),
         ("/api/bookstore/flush", BookstoreFlushHandler),
+        ("/api/bookstore/openapi.json", BookstoreOpenAPIHandler),
     ]
     if not validation["bookstore_valid"]:
         log.info("bookstore: no bucket is configured, so saves are not archived.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def recorded_requests() -> Iterator[Callable[[str], list[str]]]:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
+            lines.append(re.sub("\x1b\\[[0-9;]*m", "", record.getMessage()))
 
     def methods(name: str) -> list[str]:
         # 127.0.0.1 - - [date] "PUT /bucket/key?x-id=PutObject HTTP/1.1" 200 -
