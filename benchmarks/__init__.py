@@ -1,0 +1,1 @@
+"""Benchmarks: bookstore beside the plain thing, in one run, as ratios."""
