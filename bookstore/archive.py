@@ -85,26 +85,30 @@ def service_of(manager: ContentsManager) -> ArchiveService:
         service = _SERVICES[owner] = ArchiveService(
             BookstoreSettings.load(parent=owner), root_dir=_root_dir(manager), log=manager.log
         )
-        # Not a bound method of the manager: the archive must not keep alive what it is looked up by.
-        if isinstance(manager, _Archiving):
-            service.read_current = _weakly(weakref.WeakMethod(manager._read_current))  # noqa: SLF001
     return service
 
 
 def _weakly(
-    reference: weakref.WeakMethod[Callable[[str], Coroutine[Any, Any, bytes]]],
-) -> Callable[[str], Awaitable[bytes]]:
-    async def read(path: str) -> bytes:
+    reference: weakref.WeakMethod[Callable[[str], Coroutine[Any, Any, bool]]],
+) -> Callable[[str], Awaitable[bool]]:
+    """Call a method of a manager for as long as there is the manager: the archive must not keep it alive."""
+
+    async def call(path: str) -> bool:
         method = reference()
         if method is None:
             raise LookupError("the contents manager is gone")
         return await method(path)
 
-    return read
+    return call
 
 
 class _Archiving(ContentsManager):
     """What archiving adds to every manager, sync or async."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The manager that was built last is the one that serves.
+        service_of(self).archive_now = _weakly(weakref.WeakMethod(self._archive_now))
 
     @property
     def settings(self) -> BookstoreSettings:
@@ -228,6 +232,17 @@ class _Archiving(ContentsManager):
             "bookstore: a save of %s could not be taken; the file is archived when that is possible", path
         )
         service_of(self).intake.miss(path)
+
+    async def _archive_now(self, path: str) -> bool:
+        """Archive a path as it is stored now, in turn with its saves; whether it was taken."""
+        service = service_of(self)
+        async with _save_locks(service).hold([path]):
+            content = await self._read_current(path)
+            draft = service.draft(path, source=self._source)
+            loop = asyncio.get_running_loop()
+            parcel = await loop.run_in_executor(service.pool, service.intake.take, draft, content)
+            service.submit([parcel])
+        return parcel is not None
 
     async def _read_current(self, path: str) -> bytes:
         """A path's bytes as they are stored now."""
@@ -401,6 +416,13 @@ class SyncArchiving(_Archiving):
             call.parcels.append(service.intake.take(draft, self._read_current_now(path)))
         except Exception:  # noqa: BLE001 - archiving never fails a save
             self._missed(path)
+
+    async def _archive_now(self, path: str) -> bool:
+        # Without waiting for anything in between: saves of a sync manager hold no lock.
+        service = service_of(self)
+        parcel = service.intake.take(service.draft(path, source=self._source), self._read_current_now(path))
+        service.submit([parcel])
+        return parcel is not None
 
     def _read_current_now(self, path: str) -> bytes:
         if isinstance(self, FileContentsManager):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import getpass
+import math
 import os
 import re
 import socket
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jupyter_core.paths import jupyter_data_dir
-from traitlets import Bool, CaselessStrEnum, Float, Int, List, TraitError, Unicode, default
+from traitlets import Bool, CaselessStrEnum, Float, Int, List, TraitError, Unicode, default, validate
 from traitlets.config import Config, LoggingConfigurable
 
 from bookstore.errors import SettingsError
@@ -194,13 +195,30 @@ class BookstoreSettings(LoggingConfigurable):
     def _default_outbox_dir(self) -> str:
         return str(Path(jupyter_data_dir()) / "bookstore" / "outbox")
 
+    @validate("outbox_dir")
+    def _check_outbox_dir(self, proposal: Any) -> str:
+        value: str = proposal["value"]
+        try:
+            directory = os.fsencode(Path(value).expanduser())
+        except (RuntimeError, ValueError) as e:  # no such user; not a name that a file system could hold
+            raise TraitError(f"The 'outbox_dir' trait cannot be {value!r}: {e}") from e
+        if b"\0" in directory:
+            raise TraitError(f"The 'outbox_dir' trait cannot be {value!r}: it holds a null character")
+        return value
+
+    @validate("min_interval", "drain_timeout")
+    def _check_seconds(self, proposal: Any) -> float:
+        value: float = proposal["value"]
+        if not math.isfinite(value):
+            raise TraitError(f"The '{proposal['trait'].name}' trait cannot be {value}: no timer could hold it")
+        return value
+
     def __init__(self, **kwargs: Any) -> None:
         self._region_is_chosen = bool(os.environ.get("JPYNB_S3_REGION_NAME"))
         super().__init__(**kwargs)
         self.observe(self._region_was_set, "s3_region_name")
         self._region_is_chosen |= "s3_region_name" in kwargs or any(
-            "s3_region_name" in section
-            for section in self._find_my_config(self.config)  # type: ignore[no-untyped-call]
+            "s3_region_name" in section for section in self._find_my_config(self.config)
         )
 
     def _region_was_set(self, change: object) -> None:
@@ -225,15 +243,19 @@ class BookstoreSettings(LoggingConfigurable):
         parent = kwargs.pop("parent", None)
         if config is None:
             config = parent.config if parent is not None else Config()
-        section: Config = config.get("BookstoreSettings", Config())
-        usable, problems = cls._sift(section)
+        section = config.get("BookstoreSettings", Config())
+        if isinstance(section, dict):
+            usable, problems = cls._sift(section)
+        else:  # nothing hinders a JSON file
+            hint = 'Right would be {"BookstoreSettings": {"s3_bucket": "…"}}.'
+            usable, problems = Config(), [SettingProblem("*", "(not read)", "The section holds no settings.", hint)]
         settings = cls(config=Config({"BookstoreSettings": usable}), **kwargs)
         settings.parent = parent
         settings.problems = tuple(problems)
         return settings
 
     @classmethod
-    def _sift(cls, section: Config) -> tuple[Config, list[SettingProblem]]:
+    def _sift(cls, section: dict[str, Any]) -> tuple[Config, list[SettingProblem]]:
         traits = cls.class_traits(config=True)
         usable = Config()
         problems = []
@@ -256,7 +278,7 @@ class BookstoreSettings(LoggingConfigurable):
     @property
     def region(self) -> str | None:
         """The region that was chosen, or None where the SDK's own chain decides."""
-        return self.s3_region_name if self._region_is_chosen else None
+        return (self.s3_region_name or None) if self._region_is_chosen else None
 
     @property
     def endpoint(self) -> str | None:
@@ -315,7 +337,11 @@ class BookstoreSettings(LoggingConfigurable):
             raise SettingsError(f"{trait} is empty.", "Name a folder of the bucket, such as 'workspace'.")
         if "." in steps or ".." in steps or RESERVED in steps:
             raise SettingsError(f"{trait} {template!r} has a part '.', '..' or '{RESERVED}'.")
-        if len(prefix.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES // 2:
+        try:
+            size = len(prefix.encode("utf-8"))
+        except UnicodeEncodeError as e:
+            raise SettingsError(f"{trait} {template!r} gives {prefix!r}, which is not valid Unicode.") from e
+        if size > MAX_KEY_BYTES // 2:
             raise SettingsError(f"{trait} {template!r} leaves too little of a key's {MAX_KEY_BYTES} bytes for paths.")
         return prefix
 
@@ -342,8 +368,12 @@ class BookstoreSettings(LoggingConfigurable):
             yield self._problem(
                 "s3_bucket", "is no name of a bucket.", "Give the bare name, without s3:// and without a path."
             )
-        url = urlsplit(self.s3_endpoint_url)
-        if url.scheme not in ("http", "https") or not url.hostname:
+        try:
+            url = urlsplit(self.s3_endpoint_url)
+            is_address = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:  # half an IPv6 address, or a port that is no number
+            is_address = False
+        if not is_address:
             yield self._problem(
                 "s3_endpoint_url", "is no address.", "Give scheme and host, such as https://minio.example.org:9000."
             )
@@ -389,14 +419,34 @@ class BookstoreSettings(LoggingConfigurable):
                 "Give the whole path, from / on.",
                 blocks=False,
             )
-        if not Path(self.outbox_dir).expanduser().is_absolute():
-            yield self._problem("outbox_dir", "is not an absolute path.", "Give the whole path, from / on.")
+        try:
+            self.outbox_path()
+        except SettingsError as e:
+            yield self._problem("outbox_dir", str(e), e.hint)
+
+    def outbox_path(self) -> Path:
+        """Where saves wait, with ``~`` filled in.
+
+        Raises
+        ------
+        SettingsError
+            It is no absolute path, or there is no home directory to fill in.
+        """
+        try:
+            path = Path(self.outbox_dir).expanduser()
+        except RuntimeError as e:
+            raise SettingsError(f"there is no home directory for ~: {e}.", "Give the whole path, from / on.") from e
+        if not path.is_absolute():
+            raise SettingsError("is not an absolute path.", "Give the whole path, from / on.")
+        return path
 
 
 def shown_value(trait: str, value: object) -> str:
     """A value as it may be shown: secrets are hidden, long ones cut."""
     if trait in SECRET_TRAITS:
         return "(not set)" if value is None or value == "" else "(hidden)"
+    if trait == "s3_endpoint_url" and "@" in str(value):  # somebody's credentials may stand before it
+        return "(hidden)"
     text = repr(str(value)) if type(value).__name__ == "DeferredConfigString" else repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
 

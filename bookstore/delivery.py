@@ -8,6 +8,7 @@ looked at first, and our record id is looked for among its versions: if it is th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import mimetypes
 from collections import OrderedDict
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from bookstore.errors import BucketNotVersioned, IntegrityError, ObjectMissing, PreconditionFailed, StorageError
+from bookstore.errors import BucketNotVersioned, IntegrityError, ObjectMissing, PreconditionFailed
 from bookstore.provenance import Provenance, from_metadata, to_metadata
 from bookstore.retry import attempt_timeout
 from bookstore.storage.base import ObjectInfo, ObjectStore, Receipt, Versioning
@@ -147,11 +148,13 @@ class Courier:
         self._origin = origin
         self._skip_unchanged = skip_unchanged
         self._heads: OrderedDict[str, Head] = OrderedDict()
+        self._checking = asyncio.Lock()
 
     async def check_bucket(self) -> None:
         """Make sure that a write adds a version and replaces nothing.
 
-        Only reads, unless the store will not tell: then a version id in the answer to a PUT of a fixed key is the proof.
+        Only reads, unless the store will not tell: then the proof is a version id in the answer to a PUT of a fixed
+        key.
 
         Raises
         ------
@@ -161,6 +164,12 @@ class Courier:
             The bucket cannot be looked at.
         """
         self.is_versioned = self._allow_unversioned
+        # Of several first deliveries at once, one asks.
+        async with self._checking:
+            if not self.is_versioned or self._allow_unversioned:
+                await self._check_bucket()
+
+    async def _check_bucket(self) -> None:
         probe = await self.store.probe()
         if self._allow_unversioned:
             return
@@ -206,7 +215,7 @@ class Courier:
             except PreconditionFailed:
                 # Somebody wrote in between, or an attempt of ours arrived late.
                 parcel.uncertain = must_look = refused = True
-            except StorageError:
+            except BaseException:  # broken off as well: what was sent may arrive
                 parcel.uncertain = True
                 raise
             else:
@@ -240,16 +249,16 @@ class Courier:
 
     async def _prove(self, key: str, receipt: Receipt, sha256: str) -> None:
         self._require_version(receipt.version_id, key)
-        if not receipt.verified:
-            digest = hashlib.sha256()
-            async with self.store.get(key, receipt.version_id) as body:
-                async for chunk in body.chunks:
-                    digest.update(chunk)
-            if digest.hexdigest() != sha256:
-                raise IntegrityError(
-                    f"{key!r}, version {receipt.version_id}, was stored with other bytes than were sent"
-                )
+        if not receipt.verified and await self._digest(key, receipt.version_id) != sha256:
+            raise IntegrityError(f"{key!r}, version {receipt.version_id}, was stored with other bytes than were sent")
         self._keep(key, Head(receipt.etag, receipt.version_id, sha256, is_ours=True))
+
+    async def _digest(self, key: str, version_id: str | None) -> str:
+        digest = hashlib.sha256()
+        async with self.store.get(key, version_id) as body:
+            async for chunk in body.chunks:
+                digest.update(chunk)
+        return digest.hexdigest()
 
     def _require_version(self, version_id: str | None, key: str) -> None:
         if version_id in (None, "null") and not self._allow_unversioned:
@@ -273,8 +282,8 @@ class Courier:
         mine = parcel.entry.provenance
         if newest is not None:
             theirs = from_metadata(newest.metadata)
-            if theirs is not None and theirs.record_id == mine.record_id:
-                return self._if_version(newest)
+            if theirs is not None and theirs.record_id == mine.record_id and await self._is_receipt(newest, mine):
+                return newest
             if _is_earlier(theirs, mine):
                 return None
         oldest = datetime.fromtimestamp(mine.saved_at, timezone.utc) - CLOCK_TOLERANCE
@@ -297,26 +306,44 @@ class Courier:
                     continue
                 theirs = from_metadata(info.metadata)
                 if theirs is not None and theirs.record_id == mine.record_id:
-                    return self._if_version(replace(info, version_id=row.version_id))
+                    found = replace(info, version_id=row.version_id)
+                    if await self._is_receipt(found, mine):
+                        return found
                 if _is_earlier(theirs, mine):
                     return None
             if page.next_key_marker is None:
                 return None
             key_marker, version_id_marker = page.next_key_marker, page.next_version_id_marker
 
-    def _if_version(self, info: ObjectInfo) -> ObjectInfo | None:
-        """What was stored while versioning was off is no version yet: the next write would replace it."""
-        return None if info.version_id in (None, "null") and not self._allow_unversioned else info
+    async def _is_receipt(self, info: ObjectInfo, mine: Provenance) -> bool:
+        """Whether what carries our record id proves that the save is stored.
+
+        What was stored while versioning was off is no version yet: the next write would replace it. And an attempt may
+        have stored other bytes than it sent.
+        """
+        if info.version_id in (None, "null") and not self._allow_unversioned:
+            return False
+        if info.sha256 is not None:
+            return info.sha256 == mine.sha256
+        try:
+            return await self._digest(info.key, info.version_id) == mine.sha256
+        except IntegrityError:
+            return False
 
     def _learn(self, key: str, newest: ObjectInfo | None) -> Head | None:
         if newest is None:
             self._heads.pop(key, None)
             return None
         theirs = from_metadata(newest.metadata)
-        is_ours = theirs is not None and theirs.origin == self._origin
+        is_ours = theirs is not None and self._is_our_origin(theirs)
         if not is_ours:
             self._tell_foreign(key, newest, theirs)
         return self._keep(key, Head(newest.etag, newest.version_id, theirs.sha256 if theirs else None, is_ours))
+
+    def _is_our_origin(self, theirs: Provenance) -> bool:
+        # A root directory too long for metadata was left out.
+        left_out = not theirs.root_dir and self._origin.startswith(theirs.origin)
+        return left_out or theirs.origin == self._origin
 
     def _tell_foreign(self, key: str, newest: ObjectInfo, theirs: Provenance | None) -> None:
         origin, user = (theirs.origin, theirs.user) if theirs else ("", "")

@@ -51,7 +51,7 @@ class Disk:
 
     def rename(self, old: Path, new: Path) -> None:
         """Give a file another name, at once and wholly."""
-        os.replace(old, new)
+        old.replace(new)
 
     def sync_directory(self, path: Path) -> None:
         """Return when the disk holds the directory's names. Windows cannot promise it."""

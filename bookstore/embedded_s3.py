@@ -179,7 +179,7 @@ class _State:
         return text
 
 
-class _PortTaken(Exception):  # noqa: N818  # it tells what happened and never leaves this module
+class _PortTaken(Exception):  # it tells what happened and never leaves this module
     """Another program was faster."""
 
 

@@ -134,7 +134,10 @@ class CredentialsRejected(StorageError):
 class AccessDenied(StorageError):
     """The credentials are known but may not do this."""
 
-    default_hint = "Give these credentials s3:PutObject, s3:GetObject, s3:GetObjectVersion and s3:ListBucketVersions."
+    default_hint = (
+        "Give these credentials s3:PutObject, s3:GetObject and s3:GetObjectVersion on the prefix, and s3:ListBucket "
+        "and s3:ListBucketVersions on the bucket."
+    )
 
 
 class BucketMissing(StorageError):

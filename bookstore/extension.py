@@ -64,4 +64,4 @@ def add_archiving(serverapp: ServerApp) -> None:
 
 def load_jupyter_server_extension(serverapp: ServerApp) -> Any:
     """Load the extension the way configuration files of old name it."""
-    return BookstoreExtension._load_jupyter_server_extension(serverapp)
+    return BookstoreExtension._load_jupyter_server_extension(serverapp)  # noqa: SLF001 - Jupyter's own name for it

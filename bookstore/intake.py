@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bookstore.delivery import Parcel
 from bookstore.errors import OutboxError
@@ -102,8 +102,20 @@ class Intake:
             return dict(self._missed)
 
     def begin(self, draft: Draft, content: bytes | memoryview) -> Intent:
-        """Start to bring a save's bytes to the disk, in another thread; `Intent.commit` makes an entry of them."""
-        return Intent(self, draft, content, self._pool.submit(self._write, draft, content))
+        """Start to bring a save's bytes to the disk, in another thread; the intent's owner decides what comes of it."""
+        intent = Intent()
+        intent.parcel = self._pool.submit(self._carry_out, intent, draft, content)
+        return intent
+
+    def _carry_out(self, intent: Intent, draft: Draft, content: bytes | memoryview) -> Parcel | None:
+        try:
+            partial = self._write(draft, content)
+        except OutboxError as e:
+            return self.in_memory(draft, content, e) if intent.is_wanted() else None
+        if intent.is_wanted():
+            return self.commit(draft, content, partial)
+        self._outbox.discard(partial)
+        return None
 
     def take(self, draft: Draft, content: bytes | memoryview) -> Parcel | None:
         """Take a save at once, in this thread.
@@ -124,15 +136,14 @@ class Intake:
         try:
             ref = self._outbox.commit(partial)
         except OutboxError as e:
-            return self.in_memory(draft, content, e)
+            # The same entry, with its record id: it may be on the disk after all.
+            return self.in_memory(draft, content, e, partial.entry)
         self.note(None)
         return Parcel(partial.entry, ref=ref)
 
-    def discard(self, partial: Partial) -> None:
-        """Forget what was written, since the user's save failed."""
-        self._outbox.discard(partial)
-
-    def in_memory(self, draft: Draft, content: bytes | memoryview, error: OutboxError) -> Parcel | None:
+    def in_memory(
+        self, draft: Draft, content: bytes | memoryview, error: OutboxError, entry: Entry | None = None
+    ) -> Parcel | None:
         """Hold a save in memory, unprotected, since the outbox does not take it."""
         self.note(error)
         with self._lock:
@@ -141,14 +152,19 @@ class Intake:
                 self._missed[draft.path] = self._missed.get(draft.path, 0) + 1
                 return None
             self._memory += len(content)
-        return Parcel(self._entry(draft, content), content=content)
+        return Parcel(entry or self._entry(draft, content), content=content)
 
     def protect(self, parcel: Parcel) -> bool:
         """Try to bring an unprotected save into the outbox; True once it is there."""
-        if parcel.content is None:
+        content = parcel.content  # kept: it may be shipped and released meanwhile
+        if content is None:
             return parcel.ref is not None
         try:
-            parcel.ref = self._outbox.put(parcel.entry, parcel.content)
+            self._outbox.open()
+            if not parcel.entry.provenance.generation:  # taken before there was an outbox
+                provenance = replace(parcel.entry.provenance, generation=self._outbox.generation)
+                parcel.entry = replace(parcel.entry, provenance=provenance)
+            parcel.ref = self._outbox.put(parcel.entry, content)
         except OutboxError as e:
             self.note(e)
             return False
@@ -215,24 +231,31 @@ class Intake:
             self._report(trouble)
 
 
-@dataclass(frozen=True, slots=True)
 class Intent:
-    """A save whose bytes are on their way to the disk while the user's file is written."""
+    """A save whose bytes are on their way to the disk while the user's file is written.
 
-    intake: Intake
-    draft: Draft
-    content: bytes | memoryview
-    _written: Future[Partial]
+    Attributes
+    ----------
+    parcel : Future of Parcel or None
+        What became of it, once `commit` or `abort` has been called; as `Intake.take` returns it.
+    """
 
-    def commit(self) -> Parcel | None:
-        """The file is written: make an entry of the bytes. See `Intake.take`."""
-        try:
-            partial = self._written.result()
-        except OutboxError as e:
-            return self.intake.in_memory(self.draft, self.content, e)
-        return self.intake.commit(self.draft, self.content, partial)
+    parcel: Future[Parcel | None]
+
+    def __init__(self) -> None:
+        self._decided = threading.Event()
+        self._wanted = False
+
+    def commit(self) -> None:
+        """The file is written: an entry is to be made of the bytes."""
+        self._wanted = True
+        self._decided.set()
 
     def abort(self) -> None:
-        """The file could not be written: archive nothing."""
-        if self._written.exception() is None:
-            self.intake.discard(self._written.result())
+        """The file could not be written: nothing is to be archived."""
+        self._decided.set()
+
+    def is_wanted(self) -> bool:
+        """Wait for the decision."""
+        self._decided.wait()
+        return self._wanted

@@ -25,14 +25,16 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from bookstore.disk import Disk
 from bookstore.errors import EntryCorrupt, EntryGone, OutboxError, OutboxFull, OutboxUnavailable
 from bookstore.outbox_entry import FIRST_LINE_BYTES, Entry, decode, decode_header, encode_header, header_size
 from bookstore.outbox_owner import (
     CLOSED_FILE,
+    DELIVERED_FILE,
     HEARTBEAT_FILE,
     LOCK_FILE,
     OWNER_FILE,
@@ -46,7 +48,11 @@ REFUSED = "refused"
 
 _ENTRY = ".entry"
 _PARTIAL = ".partial"
-_INSTANCE = re.compile(r"([0-9]{8})-[0-9a-f]{16}")
+_BESIDE_ENTRIES = {OWNER_FILE, LOCK_FILE, HEARTBEAT_FILE, DELIVERED_FILE, CLOSED_FILE}
+_INSTANCE = re.compile(r"[0-9]{8}-[0-9a-f]{16}")
+_GENERATION = re.compile(r"([0-9]{8})-")
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +109,15 @@ class Adoption:
     left : tuple of LeftBehind
     alive : int
         Directories of servers that still run.
+    undecided : int
+        Those among them that hold entries and of which only a longer look can tell whether they do run.
     """
 
     adopted: tuple[EntryRef, ...] = ()
     corrupt: tuple[str, ...] = ()
     left: tuple[LeftBehind, ...] = ()
     alive: int = 0
+    undecided: int = 0
 
 
 class Outbox:
@@ -164,20 +173,33 @@ class Outbox:
 
     def _make(self) -> Path:
         self._disk.make_directory(self.directory)
-        taken = [int(m[1]) for d in self.directory.iterdir() if (m := _INSTANCE.fullmatch(d.name))]
-        self.generation = self.generation or max(taken, default=0) + 1
+        self.generation = self.generation or _newest_generation(self.directory) + 1
         own = self.directory / f"{self.generation:08d}-{self.instance}"
         self._disk.make_directory(own)
         # The owner is told before anything can wait here, the lock before anybody can ask for it.
         lock = DirectoryLock(own)
         lock.acquire()
-        (own / OWNER_FILE).unlink(missing_ok=True)
-        (own / CLOSED_FILE).unlink(missing_ok=True)
-        self._disk.write_new(own / OWNER_FILE, [self._owner(self.instance).to_json()])
-        self._disk.sync_directory(own)
-        self._disk.sync_directory(self.directory)
+        try:
+            (own / OWNER_FILE).unlink(missing_ok=True)
+            (own / CLOSED_FILE).unlink(missing_ok=True)
+            self._disk.write_new(own / OWNER_FILE, [self._owner(self.instance).to_json()])
+            self._disk.sync_directory(own)
+            self._disk.sync_directory(self.directory)
+        except BaseException:
+            lock.release()
+            raise
         self._lock = lock
         return own
+
+    def _though_removed(self, work: Callable[[], _T]) -> _T:
+        """Do the work, in a new directory if the one that there was has been removed under us."""
+        try:
+            return work()
+        except OutboxUnavailable as e:
+            if not isinstance(e.__cause__, FileNotFoundError):
+                raise
+        self._forget_directory()
+        return work()
 
     def _forget_directory(self) -> None:
         """After somebody removed the directory (a server on another host may, once heartbeats were missed)."""
@@ -188,9 +210,19 @@ class Outbox:
 
     def beat(self) -> None:
         """Show servers on other hosts that this one lives."""
+        self._though_removed(self._write_beat)
+
+    def _write_beat(self) -> None:
         own = self.open()
         with _explained("writing the heartbeat", own):
+            (own / HEARTBEAT_FILE).touch(0o600)
             (own / HEARTBEAT_FILE).write_bytes(b"%d" % next(self._beat))
+
+    def note_delivery(self) -> None:
+        """Remember that this server's settings bring saves to the store."""
+        own = self.open()
+        with _explained("noting a delivery in", own):
+            (own / DELIVERED_FILE).touch(0o600)
 
     def close(self) -> None:
         """Leave the directory to whoever comes next; without entries it is removed. May be called twice.
@@ -203,10 +235,12 @@ class Outbox:
         if own is None:
             return
         try:
-            if any(file.suffix == _ENTRY for file in own.iterdir()):
-                (own / CLOSED_FILE).touch()
+            if entry_files(own):
+                (own / CLOSED_FILE).touch(0o600)
             else:
                 self._remove_directory(own)
+        except FileNotFoundError:
+            pass  # somebody removed it, so there is nothing to leave
         except OSError as e:
             raise OutboxUnavailable(f"closing the outbox {own}: {e.strerror or e}") from e
         finally:
@@ -229,14 +263,7 @@ class Outbox:
         OutboxUnavailable
             The disk or directory fails. Nothing is left behind, as far as the disk lets itself be cleaned.
         """
-        try:
-            return self._write(entry, content)
-        except OutboxUnavailable as e:
-            if not isinstance(e.__cause__, FileNotFoundError):
-                raise
-        # The directory was removed under us; the entry goes to a new one.
-        self._forget_directory()
-        return self._write(entry, content)
+        return self._though_removed(lambda: self._write(entry, content))
 
     def _write(self, entry: Entry, content: bytes | memoryview) -> Partial:
         own = self.open()
@@ -244,17 +271,21 @@ class Outbox:
         file = own / f"{provenance.generation:08d}-{provenance.sequence:012d}-{provenance.record_id}{_PARTIAL}"
         header = encode_header(entry)
         with _explained("writing an entry to", own):
-            if self._disk.free_bytes(own) - len(header) - len(content) < self._reserve:
-                raise OutboxFull(
-                    f"the disk of the outbox {own} has no room for {len(content)} bytes beyond the reserve of "
-                    f"{self._reserve} bytes"
-                )
+            self._require_room(own, len(header) + len(content))
             try:
                 self._disk.write_new(file, (header, content))
+            except FileExistsError:  # another thread writes this very save, and needs the file
+                raise
             except BaseException:
                 self._clean(file)
                 raise
         return Partial(file, entry)
+
+    def _require_room(self, own: Path, size: int) -> None:
+        if self._disk.free_bytes(own) - size < self._reserve:
+            raise OutboxFull(
+                f"the disk of the outbox {own} has no room for {size} bytes beyond the reserve of {self._reserve} bytes"
+            )
 
     def commit(self, partial: Partial) -> EntryRef:
         """Make an entry of what was written; after this it survives the loss of power.
@@ -279,6 +310,23 @@ class Outbox:
     def discard(self, partial: Partial) -> None:
         """Forget bytes that are to be no entry."""
         self._clean(partial.file)
+
+    def rehearse(self, size: int) -> None:
+        """Find out whether an entry of ``size`` bytes would be taken, by writing something and removing it again.
+
+        Raises
+        ------
+        OutboxFull, OutboxUnavailable
+            It would not be taken.
+        """
+        own = self.open()
+        file = own / f"rehearsal{_PARTIAL}"
+        with _explained("writing to", own):
+            self._require_room(own, size)
+            try:
+                self._disk.write_new(file, (b"rehearsal",))
+            finally:
+                self._clean(file)
 
     def put(self, entry: Entry, content: bytes | memoryview) -> EntryRef:
         """Write an entry and make it durable: `write` and `commit` in one."""
@@ -333,6 +381,13 @@ class Outbox:
         -------
         Path
             Where it is now.
+
+        Raises
+        ------
+        EntryGone
+            Another server claimed it.
+        OutboxFull, OutboxUnavailable
+            It is where it was.
         """
         return self._set_aside(ref.file, kind, str(why), path=ref.entry.path)
 
@@ -340,10 +395,14 @@ class Outbox:
         aside = self.directory / kind / file.name
         with _explained("setting aside", file):
             self._disk.make_directory(aside.parent)
-            self._disk.rename(file, aside)
+            try:
+                self._disk.rename(file, aside)
+            except FileNotFoundError as e:
+                raise EntryGone(f"the entry {file} was claimed by another server") from e
+        note = {"why": why, "path": path, "set_aside_at": time.time()}
+        with contextlib.suppress(OSError):  # it is set aside, although without its note
             self._disk.sync_directory(aside.parent)
-            note = {"why": why, "path": path, "set_aside_at": time.time()}
-            aside.with_suffix(".json").write_text(json.dumps(note, indent=1), encoding="ascii")
+            self._disk.write_new(aside.with_suffix(".json"), [json.dumps(note, indent=1).encode("ascii")])
         return aside
 
     def count_aside(self) -> dict[str, int]:
@@ -367,40 +426,56 @@ class Outbox:
         Raises
         ------
         OutboxFull, OutboxUnavailable
-            The outbox cannot be looked at.
+            The outbox cannot be looked at, or nothing of what is wanted can be taken over. Where some of it can, the
+            rest is tried, and told, in the next look.
         """
         own = self.open()
         adopted: list[EntryRef] = []
         corrupt: list[str] = []
         left: list[LeftBehind] = []
-        alive = 0
+        failed: list[OutboxError] = []
+        alive = undecided = 0
         with _explained("looking for what other servers left in", self.directory):
-            others = sorted(d for d in self.directory.iterdir() if _INSTANCE.fullmatch(d.name) and d != own)
+            others = [d for d in instance_directories(self.directory) if d != own]
         for directory in others:
-            owner = _read_owner(directory)
+            owner = read_owner(directory)
             if watch.is_alive(directory, owner):
                 alive += 1
+                undecided += watch.is_undecided(directory) and bool(_count_entries(directory))
             elif wants(owner):
-                self._claim_all(directory, own, adopted, corrupt)
+                try:
+                    self._claim_all(directory, own, adopted, corrupt)
+                except OutboxError as e:
+                    failed.append(e)
             elif entries := _count_entries(directory):
                 left.append(LeftBehind(directory, owner, entries))
+        if failed and not adopted and not corrupt:
+            raise failed[0]
         adopted.sort(key=lambda ref: ref.order)
-        return Adoption(tuple(adopted), tuple(corrupt), tuple(left), alive)
+        return Adoption(tuple(adopted), tuple(corrupt), tuple(left), alive, undecided)
 
     def _claim_all(self, directory: Path, own: Path, adopted: list[EntryRef], corrupt: list[str]) -> None:
         with _explained("adopting the entries in", directory):
-            for file in sorted(directory.glob(f"*{_ENTRY}")):
+            try:
+                files = entry_files(directory)
+            except FileNotFoundError:  # another server was faster
+                return
+            for file in files:
                 claimed = own / file.name
                 try:
+                    # Read first: an entry that was claimed and cannot be read would be nobody's.
+                    entry = self._read_header(file)
                     self._disk.rename(file, claimed)
                 except FileNotFoundError:  # another server was faster
                     continue
-                try:
-                    adopted.append(EntryRef(claimed, self._read_header(claimed), adopted=True))
                 except EntryCorrupt as e:
-                    corrupt.append(f"{self._set_aside(claimed, QUARANTINE, str(e))}: {e}")
+                    with contextlib.suppress(EntryGone):
+                        corrupt.append(f"{self._set_aside(file, QUARANTINE, str(e))}: {e}")
+                else:
+                    adopted.append(EntryRef(claimed, entry, adopted=True))
             self._disk.sync_directory(own)
-            self._remove_directory(directory)
+            with contextlib.suppress(FileNotFoundError):  # another server removed it
+                self._remove_directory(directory)
 
     def _read_header(self, file: Path) -> Entry:
         # Almost every header fits into the first kilobyte.
@@ -410,8 +485,11 @@ class Outbox:
 
     def _remove_directory(self, directory: Path) -> None:
         """Remove an instance's directory unless it holds an entry: the bytes of an unfinished save are none."""
-        for file in directory.iterdir():
-            if file.suffix == _PARTIAL or file.name in (OWNER_FILE, LOCK_FILE, HEARTBEAT_FILE, CLOSED_FILE):
+        files = list(directory.iterdir())
+        if any(file.suffix == _ENTRY for file in files):
+            return
+        for file in files:
+            if file.suffix == _PARTIAL or file.name in _BESIDE_ENTRIES:
                 file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # an entry came in between, or NFS still holds a name
             directory.rmdir()
@@ -422,16 +500,39 @@ class Outbox:
                 self._disk.remove(file)
 
 
-def _read_owner(directory: Path) -> Owner | None:
+def _newest_generation(directory: Path) -> int:
+    """The newest generation of which anything waits; a server may hold entries of a newer one that it adopted."""
+    newest = 0
+    for instance in instance_directories(directory):
+        names = [instance.name]
+        with contextlib.suppress(OSError):  # removed meanwhile, or not ours to look into
+            names += [file.name for file in entry_files(instance)]
+        newest = max(newest, *(int(m[1]) for name in names if (m := _GENERATION.match(name))))
+    return newest
+
+
+def instance_directories(directory: Path) -> list[Path]:
+    """The directories of every server in an outbox, the oldest first."""
+    return sorted(d for d in directory.iterdir() if _INSTANCE.fullmatch(d.name))
+
+
+def entry_files(directory: Path) -> list[Path]:
+    """The entries in a server's directory, or among those set aside, in the order of the saves."""
+    return sorted(file for file in directory.iterdir() if file.suffix == _ENTRY)
+
+
+def read_owner(directory: Path) -> Owner | None:
+    """Whose directory it is; None where nothing readable says so."""
     try:
-        return Owner.from_json((directory / OWNER_FILE).read_bytes())
+        owner = Owner.from_json((directory / OWNER_FILE).read_bytes())
+        return replace(owner, has_delivered=(directory / DELIVERED_FILE).exists())
     except (OSError, ValueError, TypeError):
         return None
 
 
 def _count_entries(directory: Path) -> int:
     try:
-        return sum(1 for file in directory.iterdir() if file.suffix == _ENTRY)
+        return len(entry_files(directory))
     except OSError:  # it is not there, or was removed meanwhile
         return 0
 

@@ -1,9 +1,9 @@
-"""The form of an outbox entry: a checked header, then the content's bytes. Pure functions.
+r"""The form of an outbox entry: a checked header, then the content's bytes. Pure functions.
 
 .. code-block:: text
 
-    bookstore-entry 1 <length of the JSON in bytes> <SHA-256 of the JSON>\\n
-    {"path": …, "key": …, "size": …, "provenance": {…}}\\n
+    bookstore-entry 1 <length of the JSON in bytes> <SHA-256 of the JSON>\n
+    {"path": …, "key": …, "size": …, "provenance": {…}}\n
     <content: exactly `size` bytes, with the SHA-256 that the provenance tells>
 
 Every bit of an entry is covered by a check: a torn or altered one is recognised, never shipped.
@@ -21,6 +21,9 @@ from bookstore.errors import EntryCorrupt
 from bookstore.provenance import Provenance
 
 _FIRST_LINE = re.compile(rb"bookstore-entry 1 (0|[1-9][0-9]{0,6}) ([0-9a-f]{64})\n")
+
+#: What the fields of provenance are; those that are not named are text.
+_KINDS: dict[str, tuple[type, ...]] = {"saved_at": (int, float), "generation": (int,), "sequence": (int,)}
 
 #: Enough for the first line of any entry.
 FIRST_LINE_BYTES = 128
@@ -51,7 +54,9 @@ class Entry:
 def encode_header(entry: Entry) -> bytes:
     """The bytes that stand before the content."""
     fields = {"path": entry.path, "key": entry.key, "size": entry.size, "provenance": entry.provenance.to_dict()}
-    body = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")
+    # Escaped as ASCII, two lone surrogates that happen to follow each other would come back as one character.
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    body = text.encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(body).hexdigest()
     return b"bookstore-entry 1 %d %s\n%s\n" % (len(body), digest.encode("ascii"), body)
 
@@ -88,7 +93,7 @@ def decode_header(header: bytes) -> Entry:
         raise EntryCorrupt("the entry's header is altered")
     try:
         return _from_fields(json.loads(body))
-    except (KeyError, TypeError, ValueError) as e:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as e:
         raise EntryCorrupt(f"the entry's header makes no sense: {e}") from e
 
 
@@ -114,4 +119,8 @@ def _from_fields(fields: dict[str, Any]) -> Entry:
     path, key, size = fields["path"], fields["key"], fields["size"]
     if not isinstance(path, str) or not isinstance(key, (str, type(None))) or not isinstance(size, int):
         raise TypeError("a field is of the wrong kind")
-    return Entry(path, key, size, Provenance.from_dict(fields["provenance"]))
+    provenance = Provenance.from_dict(fields["provenance"])
+    for name in Provenance.__slots__:
+        if not isinstance(getattr(provenance, name), _KINDS.get(name, str)):
+            raise TypeError(f"{name} is of the wrong kind")
+    return Entry(path, key, size, provenance)

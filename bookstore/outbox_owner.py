@@ -37,6 +37,9 @@ OWNER_FILE = "owner.json"
 LOCK_FILE = "lock"
 HEARTBEAT_FILE = "heartbeat"
 
+#: Stands in the directory of a server whose settings have brought a save to the store.
+DELIVERED_FILE = "delivered"
+
 #: Stands in the directory of a server that stopped in good order: nobody need wait for a missed beat.
 CLOSED_FILE = "closed"
 
@@ -62,6 +65,8 @@ class Owner:
     pid : int
     pid_started : str
         When the process started, as the kernel counts; empty where it tells nothing.
+    has_delivered : bool
+        Whether a save of this server reached the store: then its settings were right.
     """
 
     instance: str
@@ -73,6 +78,7 @@ class Owner:
     pid_namespace: str = ""
     pid: int = 0
     pid_started: str = ""
+    has_delivered: bool = False
 
     def to_json(self) -> bytes:
         """The form in which it is kept in the directory."""
@@ -159,6 +165,11 @@ class Watch:
         self._clock = clock
         self._patience = patience
         self._beats: dict[Path, tuple[bytes, float]] = {}
+        self._undecided: set[Path] = set()
+
+    def is_undecided(self, directory: Path) -> bool:
+        """Whether an owner was taken for alive only because its heartbeat has not been watched long enough."""
+        return directory in self._undecided
 
     def is_alive(self, directory: Path, owner: Owner | None) -> bool:
         """Whether the owner of a directory still runs.
@@ -179,6 +190,7 @@ class Watch:
             return _pid_started(owner.pid) == owner.pid_started
         if self._beats_on(directory):
             return True
+        self._undecided.discard(directory)
         lock = DirectoryLock(directory)
         try:
             free = lock.acquire()
@@ -194,7 +206,10 @@ class Watch:
             beat = b""
         now = self._clock()
         last, since = self._beats.get(directory, (None, now))
-        if beat != last:
+        if last is None:
+            self._undecided.add(directory)
+        elif beat != last:
+            self._undecided.discard(directory)
             since = now
         self._beats[directory] = (beat, since)
         return now - since < self._patience
@@ -239,7 +254,7 @@ def _boot_id() -> str:
 
 def _pid_namespace() -> str:
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 

@@ -39,7 +39,13 @@ class _Holding:
     """What one call holds; other tasks that inherit the context see when it has ended."""
 
     paths: frozenset[str]
+    outer: _Holding | None = None
     active: bool = True
+
+    def all_paths(self) -> frozenset[str]:
+        """What is held now: a task may outlive the call within a call that started it."""
+        outer = self.outer.all_paths() if self.outer is not None else frozenset()
+        return self.paths | outer if self.active else outer
 
 
 class ReentrantPathLocks:
@@ -57,7 +63,7 @@ class ReentrantPathLocks:
         other.
         """
         outer = self._holding.get()
-        held = outer.paths if outer is not None and outer.active else frozenset()
+        held = outer.all_paths() if outer is not None else frozenset()
         wanted = sorted(set(paths) - held)
         if not wanted:
             yield
@@ -65,7 +71,7 @@ class ReentrantPathLocks:
         async with AsyncExitStack() as stack:
             for path in wanted:
                 await stack.enter_async_context(self.locks.hold(path))
-            mine = _Holding(held.union(wanted))
+            mine = _Holding(frozenset(wanted), outer)
             token = self._holding.set(mine)
             try:
                 yield

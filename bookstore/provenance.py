@@ -20,7 +20,8 @@ MAX_METADATA_BYTES = 2000
 
 _NAME = "bookstore-"
 _ENCODED = "b64."
-_PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+# Single blanks only: signing joins several, and not every server does the same.
+_PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")
 
 #: Metadata name of each field, in the order in which they are kept when space is short.
 _FIELDS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from jupyter_core.paths import jupyter_data_dir
 
 from bookstore._version import __version__
 from bookstore.bookstore_config import BookstoreSettings, SettingProblem, validate_bookstore
@@ -73,9 +76,7 @@ class ArchiveService:
         self.problems: tuple[SettingProblem, ...] = settings.check(root_dir)
         self.prefix = self._prefix()
         self.store = store if store is not None else _store(settings)
-        self.outbox = Outbox(
-            Path(settings.outbox_dir).expanduser().absolute(), self._owner, reserve=settings.outbox_reserve, disk=disk
-        )
+        self.outbox = Outbox(self._outbox_path(), self._owner, reserve=settings.outbox_reserve, disk=disk)
         self.intake = Intake(
             self.outbox,
             host=self.host,
@@ -103,12 +104,14 @@ class ArchiveService:
         self.shipper.is_paused = True
         #: Runs the saves' blocking work: serialising, writing, syncing.
         self.pool = ThreadPoolExecutor(max_workers=settings.max_threads, thread_name_prefix="bookstore-save")
-        #: Reads a path's current bytes; set by the contents manager, for saves that nothing could take.
-        self.read_current: Callable[[str], Awaitable[bytes]] | None = None
+        #: Archives a path as it is now, and tells whether it was taken; set by the contents manager.
+        self.archive_now: Callable[[str], Awaitable[bool]] | None = None
         self.last_version: LastVersion | None = None
         self._set_aside_recently: deque[dict[str, str]] = deque(maxlen=NAMES_SHOWN)
         self._aside = {"quarantine": 0, "refused": 0}
         self._left: tuple[LeftBehind, ...] = ()
+        self._undecided = 0
+        self._shipping = asyncio.Event()
         self._watch = Watch()
         self._early: list[Parcel] = []
         self._housekeeping: asyncio.Task[None] | None = None
@@ -169,6 +172,12 @@ class ArchiveService:
             return self.settings.prefix("workspace", self.root_dir)
         except SettingsError:
             return None  # told in `problems`
+
+    def _outbox_path(self) -> Path:
+        try:
+            return self.settings.outbox_path()
+        except SettingsError:  # told in `problems`; saves wait where they would by default
+            return Path(jupyter_data_dir()).absolute() / "bookstore" / "outbox"
 
     def _owner(self, instance: str) -> Owner:
         return this_process(instance, self.root_dir, self.destination)
@@ -237,8 +246,10 @@ class ArchiveService:
             return 0
         self.ensure_started()
         deadline = time.monotonic() + timeout
-        while self.shipper.is_paused and not self.blocking_problems and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)  # what dead servers left is being looked for
+        if not self.blocking_problems:
+            # What dead servers left may still be being looked for.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._shipping.wait(), timeout)
         return await self.shipper.flush(max(0.0, deadline - time.monotonic()))
 
     async def _stop(self) -> None:
@@ -284,8 +295,12 @@ class ArchiveService:
             if now >= next_look:
                 next_look = now + HEARTBEAT_PATIENCE / 2
                 await self._guarded(self._adopt)
-                if self.shipper.is_paused and not self.blocking_problems:
+                if self._undecided:
+                    # A server elsewhere may have crashed; what it left of a path goes before what is saved here.
+                    next_look = now + 1.0
+                elif self.shipper.is_paused and not self.blocking_problems:
                     self.shipper.resume()
+                    self._shipping.set()
             if self.intake.memory or self.intake.missed:
                 await self._guarded(self._protect_all)
                 await self._guarded(self._make_up_for_missed)
@@ -308,7 +323,7 @@ class ArchiveService:
         if self.blocking_problems:
             return
         adoption = await asyncio.to_thread(self.outbox.adopt, self._wants, self._watch)
-        self._left = adoption.left
+        self._left, self._undecided = adoption.left, adoption.undecided
         self._aside = await asyncio.to_thread(self.outbox.count_aside)
         for corrupt in adoption.corrupt:
             self.log.error("bookstore: an outbox entry was set aside: %s", corrupt)
@@ -317,8 +332,13 @@ class ArchiveService:
             self.shipper.add_adopted(Parcel(ref.entry, ref=ref, uncertain=True) for ref in adoption.adopted)
 
     def _wants(self, owner: Owner | None) -> bool:
-        """Entries for the same place, or of the same root directory: its settings may have been mended since."""
-        return owner is None or owner.destination == self.destination or owner.root_dir == self.root_dir
+        """Entries for the same place; or of the same root directory, if its settings never worked and have been mended.
+
+        Without the second, what a misspelt bucket kept waiting would wait for ever.
+        """
+        if owner is None or owner.destination == self.destination:
+            return True
+        return owner.root_dir == self.root_dir and not owner.has_delivered
 
     async def _protect_all(self) -> None:
         for parcel in list(self.shipper.parcels()):
@@ -332,19 +352,17 @@ class ArchiveService:
 
     async def _make_up_for_missed(self) -> None:
         """Archive the current file of each path of which a save could not be taken."""
-        if self.read_current is None:
+        if self.archive_now is None:
             return
         for path, count in self.intake.missed.items():
             try:
-                content = await self.read_current(path)
-            except Exception as e:  # noqa: BLE001 - it may have been deleted; any manager may raise anything
-                self.log.error("bookstore: %s could not be read again, %d saves of it are lost: %s", path, count, e)
+                taken = await self.archive_now(path)
+            except Exception:  # it may have been deleted; any manager may raise anything
+                self.log.exception("bookstore: %s cannot be read again: %d saves of it are lost", path, count)
                 self.intake.forgive(path, count)
-                continue
-            parcel = await asyncio.to_thread(self.intake.take, self.draft(path), content)
-            # What could not be taken now either has been counted once more.
-            self.intake.forgive(path, count if parcel is not None else 1)
-            self.submit([parcel])
+            else:
+                # What could not be taken now either has been counted once more.
+                self.intake.forgive(path, count if taken else 1)
 
     async def _probe(self) -> None:
         """Look at the bucket before anybody saves, so that what is wrong is known early."""
@@ -368,6 +386,7 @@ class ArchiveService:
     def _delivered(self, parcel: Parcel, delivered: Delivered) -> None:
         self.intake.release(parcel)
         if self.last_version is None:
+            self.pool.submit(self._note_delivery)
             destination = s3_display_path(self.settings.s3_bucket, self.prefix or "")
             self.log.info("bookstore: saves are archived to %s", destination)
         self.last_version = LastVersion(
@@ -378,6 +397,12 @@ class ArchiveService:
             archived_at=str(iso(time.time())),
             how=delivered.how,
         )
+
+    def _note_delivery(self) -> None:
+        try:
+            self.outbox.note_delivery()
+        except OutboxError as e:
+            self.intake.note(e)
 
     def _set_aside(self, parcel: Parcel, kind: str, error: BookstoreError) -> None:
         self.intake.release(parcel)

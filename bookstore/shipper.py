@@ -29,6 +29,7 @@ from bookstore.errors import (
     PreconditionFailed,
     SettingsError,
     StorageError,
+    StoreFault,
     StoreThrottled,
     StoreUnreachable,
 )
@@ -146,10 +147,15 @@ class Shipper:
         self._successes = 0
         self._failures = 0
         self._trouble: BookstoreError | None = None
+        self._is_stopped = False
+        #: The path that alone is in trouble; None where it is the store.
+        self._troubled_path: str | None = None
         self._gate_timer: asyncio.TimerHandle | None = None
         self._gate_closed = False
         self._quiet_timer: asyncio.TimerHandle | None = None
         self._quiet_since: float | None = None
+        self._to_remove: list[EntryRef] = []
+        self._remover: asyncio.Task[None] | None = None
         self._outcomes: dict[Parcel, asyncio.Event] = {}
         self._flushing: list[tuple[set[Parcel], asyncio.Event]] = []
 
@@ -251,6 +257,7 @@ class Shipper:
         """
         pending, done = set(self.parcels()), asyncio.Event()
         if not pending:
+            await self._removed()
             return 0
         waiter = (pending, done)
         self._flushing.append(waiter)
@@ -261,6 +268,7 @@ class Shipper:
             return len(pending)
         finally:
             self._flushing.remove(waiter)
+        await self._removed()
         return 0
 
     def _leaves(self, lane: _Lane, parcel: Parcel) -> None:
@@ -274,10 +282,16 @@ class Shipper:
 
     async def first_outcome(self, parcel: Parcel) -> None:
         """Wait until a save is done with, or it is known that it has to wait for a store in trouble."""
-        if parcel.is_done or self.is_paused or self._trouble is not None:
+        path = parcel.entry.path
+        lane = self._lanes.get(path)
+        is_asleep = lane is not None and lane.timer is not None
+        if parcel.is_done or self._is_stopped or is_asleep or self._is_in_trouble(path):
             return
         outcome = self._outcomes.setdefault(parcel, asyncio.Event())
         await outcome.wait()
+
+    def _is_in_trouble(self, path: str) -> bool:
+        return self._trouble is not None and self._troubled_path in (None, path)
 
     def _tell_outcome(self, *parcels: Parcel) -> None:
         for parcel in parcels:
@@ -286,7 +300,7 @@ class Shipper:
 
     async def stop(self) -> None:
         """Break off what is under way; it stays in the outbox. May be called twice."""
-        self.is_paused = True
+        self.is_paused = self._is_stopped = True
         self._tell_outcome(*self._outcomes)
         for timer in (self._gate_timer, self._quiet_timer, *(lane.timer for lane in self._lanes.values())):
             if timer is not None:
@@ -295,6 +309,7 @@ class Shipper:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._removed()
 
     # -- the line --------------------------------------------------------------------------------------------------
 
@@ -312,18 +327,20 @@ class Shipper:
         """Start as many deliveries as there is room for."""
         if self.is_paused or (self._quiet_timer is not None and not self._flushing):
             return
-        limit = 1 if self._trouble is not None else self._limit
+        limit = 1 if self._trouble is not None and self._troubled_path is None else self._limit
         while self._line and self._running < limit and not self._gate_closed:
             lane = self._line[0]
+            if (wait := self._thinning(lane)) > 0:
+                self._line.popleft()
+                lane.is_ready = False
+                self._tell_outcome(*lane.parcels)
+                self._wake_later(lane, wait)
+                continue
             size = lane.parcels[0].entry.size
             if self._bytes and self._bytes + size > BYTES_IN_FLIGHT:
                 return
             self._line.popleft()
             lane.is_ready = False
-            if (wait := self._thinning(lane)) > 0:
-                self._wake_later(lane, wait)
-                continue
-            size = lane.parcels[0].entry.size
             lane.is_running = True
             self._running += 1
             self._bytes += size
@@ -352,7 +369,8 @@ class Shipper:
 
     @staticmethod
     def _may_be_thinned(parcel: Parcel) -> bool:
-        return parcel.entry.provenance.reason == "save" and not parcel.uncertain
+        # One in memory is not: its memory is given back to whoever hears that it was delivered.
+        return parcel.entry.provenance.reason == "save" and not parcel.uncertain and parcel.content is None
 
     def _retire(self, lane: _Lane) -> None:
         """Forget an empty lane, once it need not be remembered when it last shipped."""
@@ -381,6 +399,13 @@ class Shipper:
                 done, wait = await self._attempt(lane, parcel)
             if done:
                 self._leaves(lane, parcel)
+                if self._troubled_path == lane.path:
+                    self._tell(None)
+        except Exception as e:  # noqa: BLE001 - whatever it is, a lane that stood still would be told by nobody
+            parcel.uncertain = True
+            fault = StoreFault(f"shipping {lane.path!r} met an unexpected {type(e).__name__}")
+            fault.__cause__ = e
+            wait = await self._failed(parcel, fault)
         finally:
             lane.is_running = False
             self._running -= 1
@@ -413,7 +438,7 @@ class Shipper:
         self._succeeded(lane, delivered)
         self._report.delivered(parcel, delivered)
         if parcel.ref is not None:
-            await self._remove(parcel.ref)
+            self._remove_soon(parcel.ref)
         return True, 0.0
 
     async def _content(self, parcel: Parcel) -> bytes | memoryview:
@@ -430,6 +455,8 @@ class Shipper:
                 return False, await self._failed(parcel, error)
         try:
             await asyncio.to_thread(self._outbox.set_aside, parcel.ref, kind, error)
+        except EntryGone:
+            return True, 0.0
         except OutboxError as e:
             return False, await self._failed(parcel, e)
         self._report.set_aside(parcel, kind, error)
@@ -440,7 +467,7 @@ class Shipper:
         self.shipped += delivered.how != "unchanged"
         self.skipped += delivered.how == "unchanged"
         self._failures = 0
-        if self._trouble is not None:
+        if self._is_in_trouble(lane.path):
             self._tell(None)
             # What waited for this store need not wait out its backoff.
             for other in self._lanes.values():
@@ -468,8 +495,8 @@ class Shipper:
                 error = e
         if isinstance(error, _CLOSING) or self._failures >= FAILURES_TO_CLOSE:
             self._close_gate(error)
-        elif not error.transient:
-            self._tell(error)
+        elif not error.transient and (self._trouble is None or self._troubled_path is not None):
+            self._tell(error, parcel.entry.path)
         return wait_after(error, parcel.failures, self._chance)
 
     def _close_gate(self, error: BookstoreError) -> None:
@@ -486,20 +513,36 @@ class Shipper:
 
         self._gate_timer = asyncio.get_running_loop().call_later(wait, open_gate)
 
-    def _tell(self, error: BookstoreError | None) -> None:
+    def _tell(self, error: BookstoreError | None, path: str | None = None) -> None:
         changed = (error and error.code) != (self._trouble and self._trouble.code)
-        self._trouble = error
+        self._trouble, self._troubled_path = error, path
         if changed:
             self._report.trouble(error)
 
     def _remove_soon(self, ref: EntryRef) -> None:
-        task = asyncio.get_running_loop().create_task(self._remove(ref))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Have an entry removed whose content is in the store; many are removed in one go."""
+        self._to_remove.append(ref)
+        if self._remover is None or self._remover.done():
+            self._remover = asyncio.get_running_loop().create_task(self._remove())
 
-    async def _remove(self, ref: EntryRef) -> None:
-        try:
-            await asyncio.to_thread(self._outbox.remove, ref)
-        except OutboxError as e:
-            # It is in the store; the next server finds it there by its record id.
-            self._report.outbox_failed(e)
+    async def _remove(self) -> None:
+        while self._to_remove:
+            refs, self._to_remove = self._to_remove, []
+            error = await asyncio.to_thread(self._remove_now, refs)
+            if error is not None:
+                # They are in the store; the next server finds them there by their record ids.
+                self._report.outbox_failed(error)
+
+    def _remove_now(self, refs: list[EntryRef]) -> OutboxError | None:
+        error = None
+        for ref in refs:
+            try:
+                self._outbox.remove(ref)
+            except OutboxError as e:
+                error = e
+        return error
+
+    async def _removed(self) -> None:
+        """Wait until the outbox holds nothing that is known to be in the store."""
+        if self._remover is not None:
+            await asyncio.shield(self._remover)

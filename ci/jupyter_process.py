@@ -195,7 +195,7 @@ class JupyterProcess:
             self._log.close()
             self._log = None
 
-    def __enter__(self) -> JupyterProcess:
+    def __enter__(self) -> JupyterProcess:  # noqa: PYI034 - typing.Self is younger than Python 3.10
         return self if self.process is not None else self.start()
 
     def __exit__(self, *exc: object) -> None:

@@ -88,7 +88,7 @@ class Certificate:
         return made
 
 
-class ServerFailed(RuntimeError):  # noqa: N818  (it is the server that failed)
+class ServerFailed(RuntimeError):
     """A server did not start; the message holds the end of its log."""
 
 

@@ -305,8 +305,13 @@ class S3Store(ObjectStore):
         else:
             states = {"Enabled": Versioning.ENABLED, "Suspended": Versioning.SUSPENDED}
             versioning = states.get(answer.get("Status", ""), Versioning.OFF)
-        async with self._calling(Call("HeadBucket", self.bucket), self._limit) as client:
-            answer = await client.head_bucket(Bucket=self.bucket)
+        try:
+            async with self._calling(Call("HeadBucket", self.bucket), self._limit) as client:
+                answer = await client.head_bucket(Bucket=self.bucket)
+        except AccessDenied:
+            # Policies that let a person list only one prefix forbid this; that the bucket exists was answered above.
+            if versioning is Versioning.UNKNOWN:
+                raise
         return Probe(versioning, _date(answer["ResponseMetadata"]["HTTPHeaders"].get("date")))
 
     async def refresh(self) -> None:  # noqa: D102

@@ -86,8 +86,7 @@ def _wait_for(condition, timeout=60.0):
 
 def test_a_sync_manager_stays_sync_and_is_archived(start_jupyter, bucket):
     config = (
-        "c.ServerApp.contents_manager_class = "
-        "'jupyter_server.services.contents.largefilemanager.LargeFileManager'\n"
+        "c.ServerApp.contents_manager_class = 'jupyter_server.services.contents.largefilemanager.LargeFileManager'\n"
     )
     jupyter = start_jupyter(bucket, config={"jupyter_server_config.py": config})
     on_disk = []
@@ -162,7 +161,9 @@ def test_globs_widen_what_is_archived(start_jupyter, bucket):
 
 
 def test_starting_imports_no_sdk(start_jupyter):
-    probe = "import sys, atexit\natexit.register(lambda: print('SDK:', sorted(m for m in sys.modules if 'boto' in m)))\n"
+    probe = (
+        "import sys, atexit\natexit.register(lambda: print('SDK:', sorted(m for m in sys.modules if 'boto' in m)))\n"
+    )
     jupyter = start_jupyter(config={"jupyter_server_config.py": probe})
     assert jupyter.stop() == 0
     assert "SDK: []" in jupyter.log.read_text()

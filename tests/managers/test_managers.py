@@ -38,7 +38,9 @@ def test_both_files_of_a_jupytext_pair_are_archived(start_jupyter, bucket, how):
 
 def test_a_text_notebook_of_jupytext_is_archived_as_text(start_jupyter, bucket):
     pytest.importorskip("jupytext")
-    jupyter = start_jupyter(bucket, config={"jupyter_server_config.py": "c.BookstoreSettings.archive_globs = ['*.md']\n"})
+    jupyter = start_jupyter(
+        bucket, config={"jupyter_server_config.py": "c.BookstoreSettings.archive_globs = ['*.md']\n"}
+    )
     jupyter.save("text.md", notebook("x = 1"))
     jupyter.flush()
     assert bucket.versions("workspace/text.md") == [jupyter.on_disk("text.md")]
@@ -95,9 +97,7 @@ def test_what_a_collaboration_room_saves_is_archived(start_jupyter, bucket):
     pytest.importorskip("jupyter_server_ydoc")
     jupyter = start_jupyter(bucket)
     jupyter.save("together.ipynb", notebook("before"))
-    session = jupyter.ok(
-        "PUT", "/api/collaboration/session/together.ipynb", {"format": "json", "type": "notebook"}
-    )
+    session = jupyter.ok("PUT", "/api/collaboration/session/together.ipynb", {"format": "json", "type": "notebook"})
     asyncio.run(_write_in_room(jupyter, session, "written = 'together'"))
     jupyter.wait_for_status(lambda s: b"together'" in jupyter.on_disk("together.ipynb"))
     jupyter.flush()

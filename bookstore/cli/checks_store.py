@@ -1,0 +1,228 @@
+"""The doctor's way to the bucket: reachable, known, there, and who else writes. What writes is in `checks_writing`."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from bookstore.bookstore_config import AWS_ENDPOINT
+from bookstore.cli.checks import Finding
+from bookstore.cli.checks_writing import WRITING, WriteChecks, failed, guarded, text_of
+from bookstore.cli.output import duration
+from bookstore.errors import (
+    AccessDenied,
+    BucketMissing,
+    CredentialsMissing,
+    CredentialsRejected,
+    StorageError,
+    StoreFault,
+    StoreThrottled,
+    StoreTimeout,
+    StoreUnreachable,
+)
+from bookstore.provenance import from_metadata
+from bookstore.s3_paths import reserved_key
+from bookstore.storage.base import Probe, Versioning
+
+if TYPE_CHECKING:
+    from bookstore.bookstore_config import BookstoreSettings
+    from bookstore.storage.base import ObjectStore
+
+#: Steps in their order; what a broken step makes impossible is skipped by these names.
+BEFORE_WRITING = ("credentials", "reachable", "credentials accepted", "bucket", "clock")
+ALL = (*BEFORE_WRITING, *WRITING, "other writers")
+
+#: Seconds of difference between two clocks. S3 refuses requests that are signed 15 minutes off.
+CLOCK_WARNING = 300.0
+
+#: Keys of the prefix that are looked at for other writers.
+SAMPLE = 20
+
+#: Where the SDK found credentials, by its own names ("method" of its credentials).
+_METHODS = {
+    "env": "the environment (AWS_ACCESS_KEY_ID)",
+    "shared-credentials-file": "the shared credentials file (~/.aws/credentials)",
+    "config-file": "the SDK's configuration file (~/.aws/config)",
+    "assume-role": "an assumed role",
+    "assume-role-with-web-identity": "a role for a web identity (AWS_WEB_IDENTITY_TOKEN_FILE)",
+    "sso": "AWS single sign-on",
+    "container-role": "the container's role",
+    "iam-role": "the machine's role",
+    "custom-process": "a credential process",
+}
+
+
+class StoreDoctor:
+    """Walks the way to the bucket.
+
+    Parameters
+    ----------
+    settings : BookstoreSettings
+    store : ObjectStore
+    prefix : str
+    origin : str
+        As in `bookstore.provenance.Provenance.origin`.
+    may_write : bool
+    """
+
+    def __init__(
+        self, settings: BookstoreSettings, store: ObjectStore, *, prefix: str, origin: str, may_write: bool = True
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._prefix = prefix
+        self._origin = origin
+        self._may_write = may_write
+        self.key = reserved_key(prefix, "doctor")
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._store.aclose()
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """Every step's finding, as it is made."""
+        credentials = await guarded("credentials", self._credentials())
+        yield credentials
+        if credentials.state == "failed":
+            for step in ALL[1:]:
+                yield Finding(step, "skipped", "there are no credentials")
+            return
+        probe, looked = await self._look()
+        for finding in looked:
+            yield finding
+        if probe is None:
+            for step in (*WRITING, "other writers"):
+                yield Finding(step, "skipped", "the bucket cannot be used")
+            return
+        writing = WriteChecks(self._settings, self._store, self.key)
+        if self._may_write:
+            async for finding in writing.findings(probe):
+                yield finding
+        else:
+            yield writing.versioned_by_word(probe)
+            for step in WRITING:
+                if step != "versioned":
+                    yield Finding(step, "skipped", "--no-write was given")
+        yield await self._others()
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    async def _credentials(self) -> Finding:
+        step = "credentials"
+        settings = self._settings
+        if settings.s3_access_key_id and settings.s3_secret_access_key:
+            return Finding(step, "ok", "from bookstore's settings or JPYNB_S3_ACCESS_KEY_ID")
+        from bookstore.storage.s3 import S3Store
+
+        if not isinstance(self._store, S3Store):
+            return Finding(step, "skipped", "this store asks for none that the settings could name")
+        store = self._store
+        # Importing the SDK takes a second.
+        session = await asyncio.to_thread(lambda: store.session)
+        try:
+            found = await session.get_credentials()
+        except Exception as e:
+            # Only the kind: the text may repeat what stands in a file.
+            raise CredentialsMissing(f"The SDK's search for credentials failed: {type(e).__name__}.") from e
+        if found is None:
+            raise CredentialsMissing("Neither bookstore's settings nor the SDK's chain gives any.")
+        return Finding(step, "ok", f"found by the SDK: {_METHODS.get(found.method, found.method)}")
+
+    async def _look(self) -> tuple[Probe | None, list[Finding]]:
+        """Reachable, accepted, there: one probe tells, by the kind of what goes wrong."""
+        where = self._settings.endpoint or "AWS"
+        reachable = Finding("reachable", "ok", f"{where} answers")
+        accepted = Finding("credentials accepted", "ok", "the store knows them")
+        skipped = [Finding(step, "skipped", "an earlier step failed") for step in BEFORE_WRITING]
+        try:
+            probe = await self._store.probe()
+        except (StoreUnreachable, StoreTimeout, StoreThrottled, StoreFault) as e:
+            return None, [failed("reachable", e), *skipped[2:]]
+        except (CredentialsRejected, CredentialsMissing) as e:
+            clock = _clock(await asyncio.to_thread(self._ask_time))
+            return None, [reachable, failed("credentials accepted", e), skipped[3], clock]
+        except AccessDenied as e:
+            if self._may_write:
+                # Looking at the bucket may be forbidden where writing is not.
+                bucket = Finding("bucket", "warning", f"{text_of(e)}", e.hint)
+                clock = _clock(await asyncio.to_thread(self._ask_time))
+                return Probe(Versioning.UNKNOWN), [reachable, accepted, bucket, clock]
+            return None, [reachable, accepted, failed("bucket", e), skipped[4]]
+        except BucketMissing as e:
+            clock = _clock(await asyncio.to_thread(self._ask_time))
+            return None, [reachable, accepted, failed("bucket", e), clock]
+        except StorageError as e:
+            return None, [failed("reachable", e), *skipped[2:]]
+        bucket = Finding("bucket", "ok", f"{self._store.bucket} is there")
+        return probe, [reachable, accepted, bucket, _clock(probe.server_time)]
+
+    def _ask_time(self) -> datetime | None:
+        """The ``Date`` of any answer of the endpoint, for when every signed request is refused."""
+        url = self._settings.endpoint or AWS_ENDPOINT
+        context = ssl.create_default_context(cafile=self._settings.s3_ca_bundle or None)
+        try:
+            with urllib.request.urlopen(  # noqa: S310 - the settings' check lets only http and https pass
+                urllib.request.Request(url, method="HEAD"),  # noqa: S310
+                timeout=10,
+                context=context if url.startswith("https:") else None,
+            ) as answer:
+                headers = answer.headers
+        except urllib.error.HTTPError as e:
+            headers = e.headers
+            e.close()
+        except OSError:
+            return None
+        try:
+            date = email.utils.parsedate_to_datetime(headers.get("Date", ""))
+        except (TypeError, ValueError):
+            return None
+        return date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)
+
+    async def _others(self) -> Finding:
+        """Look at some keys of the prefix: does another server write there too."""
+        step = "other writers"
+        try:
+            page = await self._store.list_versions(f"{self._prefix}/", limit=200)
+            keys = [row.key for row in page.versions if row.is_latest and not row.is_delete_marker]
+            keys = [key for key in keys if not key.startswith(reserved_key(self._prefix, ""))][:SAMPLE]
+            infos = [await self._store.head(key) for key in keys]
+        except StorageError as e:
+            return Finding(step, "warning", f"{text_of(e)}", e.hint)
+        origins: dict[str, int] = {}
+        for info in infos:
+            theirs = from_metadata(info.metadata)
+            origin = theirs.origin if theirs is not None else "a program other than bookstore"
+            origins[origin] = origins.get(origin, 0) + 1
+        foreign = {origin: number for origin, number in origins.items() if origin != self._origin}
+        if foreign:
+            told = ", ".join(f"{origin} ({number})" for origin, number in sorted(foreign.items())[:5])
+            return Finding(
+                step,
+                "warning",
+                f"of {len(infos)} keys looked at, {sum(foreign.values())} were last written from elsewhere: {told}.",
+                "If those are other people's, give each server a prefix of its own, such as workspace/{username}. "
+                "If this is another root directory of yours, run doctor with --root.",
+            )
+        return Finding(
+            step, "ok", f"none among {len(infos)} keys looked at" if infos else "nothing is archived there yet"
+        )
+
+
+def _clock(server_time: datetime | None) -> Finding:
+    if server_time is None:
+        return Finding("clock", "skipped", "the store does not tell its time")
+    skew = abs((datetime.now(timezone.utc) - server_time).total_seconds())
+    if skew > CLOCK_WARNING:
+        return Finding(
+            "clock",
+            "warning",
+            f"this machine's clock and the store's are {duration(skew)} apart.",
+            "Set this machine's clock (NTP): S3 refuses requests that are signed 15 minutes off.",
+        )
+    return Finding("clock", "ok", f"{skew:.0f} s apart from the store's")

@@ -1,0 +1,230 @@
+"""``bookstore status``: how many saves wait, and what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bookstore.cli.commands import FINE, WRONG
+from bookstore.cli.output import count, duration, local_time, size
+from bookstore.cli.servers import add_server_arguments, chosen_servers
+from bookstore.errors import BookstoreError
+
+if TYPE_CHECKING:
+    from bookstore.cli.context import Context
+    from bookstore.cli.output import Output
+    from bookstore.jupyter_servers import JupyterServer
+    from bookstore.outbox_survey import Survey
+
+DESCRIPTION = """Tell how many saves wait, how old the oldest is, and what is wrong and what to do.
+
+Asks the running server whose root holds the current directory; with several of them, or none that holds it,
+every server of yours is listed. Without a server, tells what waits in the outbox on disk.
+The exit code is 0 where saves are archived and none waits."""
+
+EXAMPLES = (
+    ("status", "the server of the current directory"),
+    ("status --root ~/work", "the server that holds ~/work"),
+    ("status --json", "the same for programs"),
+)
+
+_STYLES = {"ok": "green", "waiting": "yellow", "off": "yellow", "trouble": "bold red"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own options."""
+    add_server_arguments(parser)
+
+
+def run(context: Context) -> int:
+    """Do the work; the exit code."""
+    chosen, others = chosen_servers(context)
+    asked = [(server, *_ask(server)) for server in chosen or others]
+    if not asked:
+        return _tell_disk(context)
+    output = context.output
+    is_fine = all(document is not None and is_all_safe(document["archive"]) for _, document, _ in asked)
+    output.document(
+        {
+            "ok": is_fine,
+            "servers": [
+                {
+                    **describe(server),
+                    "holds_directory": server in chosen,
+                    "bookstore": document,
+                    "error": None if error is None else error_document(error),
+                }
+                for server, document, error in asked
+            ],
+            "outbox": None,
+        }
+    )
+    if not chosen:
+        output.line("None of your servers holds this directory. Those that run:")
+    if len(asked) == 1:
+        server, document, error = asked[0]
+        if error is not None:
+            output.pairs([("Server", server.url), ("Root", str(server.root_dir or "unknown"))])
+            output.line(f"\n{error}\n  {error.hint}", style="bold red")
+        elif document is not None:
+            show_archive(output, server, document["archive"])
+    else:
+        output.table(("server", "root", "state", "waiting", "oldest", "unprotected", "archived"), map(_row, asked))
+        output.line("More of one: bookstore status --root DIR")
+    return FINE if is_fine else WRONG
+
+
+def _ask(server: JupyterServer) -> tuple[dict[str, Any] | None, BookstoreError | None]:
+    from bookstore.jupyter_servers import JupyterServerError, ask
+
+    try:
+        document = ask(server, "GET", "api/bookstore")
+    except JupyterServerError as e:
+        return None, e
+    if not isinstance(document, dict) or not isinstance(document.get("archive"), dict):
+        return None, JupyterServerError(
+            f"The bookstore in the server at {server.url} tells no state of its archive.",
+            "It is an old release; update it where that server runs.",
+        )
+    return document, None
+
+
+def is_all_safe(archive: Mapping[str, Any]) -> bool:
+    """Whether saves are archived, and none waits."""
+    return archive.get("state") == "ok" and not archive.get("waiting")
+
+
+def describe(server: JupyterServer) -> dict[str, Any]:
+    """A server for the JSON document, without its token."""
+    return {"url": server.url, "root_dir": str(server.root_dir) if server.root_dir else None, "pid": server.pid}
+
+
+def error_document(error: BookstoreError) -> dict[str, str]:
+    """An error for the JSON document."""
+    return {"code": error.code, "message": str(error), "hint": error.hint}
+
+
+def _row(asked: tuple[JupyterServer, dict[str, Any] | None, BookstoreError | None]) -> tuple[str, ...]:
+    server, document, error = asked
+    root = str(server.root_dir or "unknown")
+    if document is None:
+        return server.url, root, error.code if error else "", "", "", "", ""
+    archive = document["archive"]
+    age = archive.get("oldest_age")
+    return (
+        server.url,
+        root,
+        str(archive.get("state")),
+        str(archive.get("waiting", 0)),
+        "" if age is None else duration(age),
+        str(archive.get("unprotected", 0)),
+        str(archive.get("archived", 0)),
+    )
+
+
+def show_archive(output: Output, server: JupyterServer, archive: Mapping[str, Any]) -> None:
+    """Print one server's archive for people."""
+    if output.is_json:
+        return
+    from rich.text import Text
+
+    state = str(archive.get("state"))
+    pairs: list[tuple[str, str | Text]] = [
+        ("Server", server.url),
+        ("Root", str(server.root_dir or "unknown")),
+        ("State", Text(state, style=_STYLES.get(state, ""))),
+    ]
+    if state != "off":
+        age = archive.get("oldest_age")
+        pairs += [
+            ("Destination", str(archive.get("destination", ""))),
+            ("Waiting", f"{archive['waiting']}" + ("" if age is None else f", the oldest for {duration(age)}")),
+            ("Archived", f"{archive.get('archived', 0)} since the server's start"),
+            ("Outbox", str(archive.get("outbox", ""))),
+        ]
+        if archive.get("unprotected"):
+            paths = ", ".join(archive.get("unprotected_paths", ()))
+            pairs.append(("Unprotected", Text(f"{archive['unprotected']}: {paths}", style="bold red")))
+        if last := archive.get("last_version"):
+            pairs.append(("Last version", f"{last['path']}, version {last['version_id']}, saved {last['saved_at']}"))
+    output.pairs(pairs)
+    for kind, style in (("problems", "bold red"), ("warnings", "yellow")):
+        for problem in archive.get(kind, ()):
+            output.line()
+            output.line(str(problem.get("message", "")), style=style)
+            output.line(f"  {problem.get('hint', '')}")
+
+
+# -- without a server --------------------------------------------------------------------------------------------------
+
+
+def _tell_disk(context: Context) -> int:
+    from bookstore.outbox_survey import survey
+
+    context.tell_broken_files()
+    found = survey(context.outbox_dir)
+    is_fine = not (found.entries or found.quarantined or found.refused)
+    output = context.output
+    output.document({"ok": is_fine, "servers": [], "outbox": survey_document(found)})
+    output.line("None of your Jupyter servers runs on this machine.")
+    show_survey(output, found)
+    if found.entries:
+        output.line(
+            "Each is shipped when a server with the same root or bucket starts. If none will: bookstore drain"
+            f" --outbox {found.directory}"
+        )
+    return FINE if is_fine else WRONG
+
+
+def survey_document(found: Survey) -> dict[str, Any]:
+    """What waits on disk, for the JSON document."""
+    return {
+        "directory": str(found.directory),
+        "waiting": found.entries,
+        "quarantined": found.quarantined,
+        "refused": found.refused,
+        "owners": [
+            {
+                "directory": str(waiting.directory),
+                "host": waiting.owner.host if waiting.owner else None,
+                "root_dir": waiting.owner.root_dir if waiting.owner else None,
+                "destination": waiting.owner.destination if waiting.owner else None,
+                "pid": waiting.owner.pid if waiting.owner else None,
+                "life": waiting.life,
+                "entries": waiting.entries,
+                "bytes": waiting.size,
+                "oldest_saved_at": waiting.oldest_saved_at,
+            }
+            for waiting in found.waiting
+        ],
+    }
+
+
+def show_survey(output: Output, found: Survey) -> None:
+    """Print what waits on disk for people."""
+    if not found.entries:
+        output.line(f"Nothing waits in the outbox {found.directory}.")
+    else:
+        output.line(f"{count(found.entries, 'save')} in the outbox {found.directory}:")
+        output.table(
+            ("host", "root", "server", "saves", "size", "oldest", "destination"),
+            (
+                (
+                    waiting.owner.host if waiting.owner else "unknown",
+                    waiting.owner.root_dir if waiting.owner else "unknown",
+                    waiting.life,
+                    str(waiting.entries),
+                    size(waiting.size),
+                    local_time(waiting.oldest_saved_at) if waiting.oldest_saved_at is not None else "damaged",
+                    waiting.owner.destination if waiting.owner else "unknown",
+                )
+                for waiting in found.waiting
+            ),
+        )
+    for kind, number in (("quarantine", found.quarantined), ("refused", found.refused)):
+        if number:
+            output.line(
+                f"{count(number, 'save')} set aside in {found.directory / kind}: beside each stands the reason.",
+                style="bold red",
+            )
