@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from bookstore.errors import BucketNotVersioned, IntegrityError, ObjectMissing, PreconditionFailed
+from bookstore.errors import AccessDenied, BucketNotVersioned, IntegrityError, ObjectMissing, PreconditionFailed
 from bookstore.provenance import Provenance, from_metadata, to_metadata
 from bookstore.retry import attempt_timeout
 from bookstore.storage.base import ObjectInfo, ObjectStore, Receipt, Versioning
@@ -197,9 +197,15 @@ class Courier:
         head = self._heads.get(key)
         must_look = head is None or parcel.uncertain or self._is_unchanged(parcel, head)
         refused = False
+        denied: AccessDenied | None = None
         for _ in range(MAX_RACES):
             if must_look:
-                newest = await self._look(key)
+                try:
+                    newest = await self._look(key)
+                except AccessDenied as e:
+                    # Without the right to list, S3 answers so for a key that does not exist. If it does exist, the
+                    # condition that it does not will fail.
+                    newest, denied = None, e
                 if parcel.uncertain and (found := await self._find(parcel, key, newest)) is not None:
                     self._heads.pop(key, None)  # found somewhere below the head, perhaps: the next save looks again
                     return Delivered(key, found.version_id, "found")
@@ -213,6 +219,8 @@ class Courier:
                 receipt = await self._put(parcel, key, content, head)
                 await self._prove(key, receipt, parcel.entry.provenance.sha256)
             except PreconditionFailed:
+                if denied is not None:
+                    raise denied from None
                 # Somebody wrote in between, or an attempt of ours arrived late.
                 parcel.uncertain = must_look = refused = True
             except BaseException:  # broken off as well: what was sent may arrive

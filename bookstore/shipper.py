@@ -154,6 +154,8 @@ class Shipper:
         self._gate_closed = False
         self._quiet_timer: asyncio.TimerHandle | None = None
         self._quiet_since: float | None = None
+        #: True while saves come so fast that no moment is quiet: what has begun goes on.
+        self._is_busy = False
         self._to_remove: list[EntryRef] = []
         self._remover: asyncio.Task[None] | None = None
         self._outcomes: dict[Parcel, asyncio.Event] = {}
@@ -198,6 +200,8 @@ class Shipper:
         return lane
 
     def _quiet_is_over(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._is_busy = self._quiet_since is not None and now >= self._quiet_since + QUIET_AT_MOST
         self._quiet_timer = self._quiet_since = None
         self._pump()
 
@@ -325,7 +329,7 @@ class Shipper:
 
     def _pump(self) -> None:
         """Start as many deliveries as there is room for."""
-        if self.is_paused or (self._quiet_timer is not None and not self._flushing):
+        if self.is_paused or (self._quiet_timer is not None and not self._flushing and not self._is_busy):
             return
         limit = 1 if self._trouble is not None and self._troubled_path is None else self._limit
         while self._line and self._running < limit and not self._gate_closed:
