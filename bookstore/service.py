@@ -136,7 +136,9 @@ class ArchiveService:
     @property
     def destination(self) -> str:
         """Endpoint and bucket, for telling servers apart that archive to different places."""
-        return f"{self.settings.endpoint or 'aws'}/{self.settings.s3_bucket}"
+        # Without what may stand before the host's name: the owner's file is no place for a password.
+        endpoint = (self.settings.endpoint or "aws").rpartition("@")[2]
+        return f"{endpoint}/{self.settings.s3_bucket}"
 
     def archives(self, path: str) -> bool:
         """Whether saves of a path are archived."""

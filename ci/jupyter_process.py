@@ -103,6 +103,8 @@ class JupyterProcess:
             "JUPYTER_CONFIG_DIR": str(settings),
             "JUPYTER_DATA_DIR": str(self.data),
             "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+            # Otherwise the environment's own files, which enable installed extensions, outrank those of the home.
+            "JUPYTER_PREFER_ENV_PATH": "0",
             "AWS_EC2_METADATA_DISABLED": "true",
             "PYTHONUNBUFFERED": "1",
             **(environment or {}),
