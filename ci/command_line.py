@@ -62,6 +62,8 @@ class CommandLine:
             "JUPYTER_CONFIG_DIR": str(home / "config"),
             "JUPYTER_DATA_DIR": str(home / "data"),
             "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+            # Otherwise the environment's own files, which enable installed extensions, outrank those of the home.
+            "JUPYTER_PREFER_ENV_PATH": "0",
             "AWS_EC2_METADATA_DISABLED": "true",
             **(environment or {}),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import socket
 import tempfile
 import threading
@@ -238,7 +239,9 @@ def test_other_writers_of_the_prefix_are_told(cli, bucket):
 
 
 def test_extension_that_is_not_enabled(cli, bucket):
-    (cli.home / "config" / "jupyter_server_config.d" / "bookstore.json").unlink()
+    # Where bookstore is installed, its own data file enables it; a user's file may still say no.
+    disabled = {"ServerApp": {"jpserver_extensions": {"bookstore": False}}}
+    (cli.home / "config" / "jupyter_server_config.d" / "bookstore.json").write_text(json.dumps(disabled))
     states, _ = examine(cli, bucket)
     assert states["server extension"] == "failed"
     (cli.home / "config" / "jupyter_server_config.py").write_text(

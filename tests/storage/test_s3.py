@@ -540,9 +540,14 @@ async def test_a_question_about_versioning_that_is_refused_leaves_it_unknown(rep
     assert probe.server_time.isoformat() == "2026-11-20T07:00:00+00:00"
 
 
-async def test_a_forbidden_bucket_is_denied_though_versioning_is_known() -> None:
+async def test_a_bucket_that_may_not_be_listed_is_fit_if_its_versioning_is_known() -> None:
     known = answer(200, b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
     async with fake(known, answer(403)) as server, store_at(server.url) as store:
+        assert (await store.probe()).versioning is Versioning.ENABLED
+
+
+async def test_a_bucket_of_which_nothing_may_be_known_is_denied() -> None:
+    async with fake(refusal(403, "AccessDenied"), answer(403)) as server, store_at(server.url) as store:
         assert type(await failure(store, "probe")) is errors.AccessDenied
 
 
