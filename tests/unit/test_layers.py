@@ -20,6 +20,7 @@ LAYERS = [
     {"delivery", "status"},
     {"intake", "shipper"},
     {"service"},
+    {"archiving"},
     {"archive"},
     {"handlers"},
     {"extension"},

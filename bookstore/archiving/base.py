@@ -1,0 +1,234 @@
+"""What archiving adds to every contents manager, sync or async."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import time
+import warnings
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import nbformat
+from jupyter_core.utils import ensure_async
+from jupyter_server.services.contents.filemanager import FileContentsManager
+from jupyter_server.services.contents.manager import ContentsManager
+from jupyter_server.utils import to_api_path
+from tornado.web import HTTPError
+
+from bookstore.archiving.call import CURRENT_CALL, Call, current_call, save_locks, service_of, weakly
+from bookstore.archiving.content import bytes_of, notebook_bytes
+
+if TYPE_CHECKING:
+    from bookstore.bookstore_config import BookstoreSettings
+    from bookstore.intake import Draft
+    from bookstore.path_locks import PathLocks
+
+
+class ArchiveRecord(NamedTuple):
+    """A save to archive.
+
+    Attributes
+    ----------
+    filepath : str
+        API path of Jupyter, relative to the server's root.
+    content : str
+        The file's text.
+    queued_time : float
+        When it was queued, in seconds since the epoch.
+    """
+
+    filepath: str
+    content: str
+    queued_time: float
+
+
+_TASKS: set[asyncio.Task[None]] = set()
+
+
+class Archiving(ContentsManager):
+    """What archiving adds to every manager, sync or async."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The manager that was built last is the one that serves.
+        service_of(self).archive_now = weakly(weakref.WeakMethod(self._archive_now))
+
+    @property
+    def settings(self) -> BookstoreSettings:
+        """The settings in force."""
+        return service_of(self).settings
+
+    @property
+    def session(self) -> Any:
+        """The aiobotocore session; made at first need."""
+        return getattr(service_of(self).store, "session", None)
+
+    @property
+    def path_locks(self) -> PathLocks:
+        """The locks of the paths that are being shipped: path → asyncio.Lock, first in first out."""
+        return service_of(self).ship_locks
+
+    # -- bookstore 2's ways in -------------------------------------------------------------------------------------
+
+    async def archive(self, record: ArchiveRecord) -> None:
+        """Archive a record: take it into the outbox, wait for the path's turn, write it to the bucket.
+
+        Returns when the bucket holds it, or when it waits in the outbox because the store is in trouble; the status
+        tells which.
+
+        Parameters
+        ----------
+        record : ArchiveRecord
+        """
+        service = service_of(self)
+        if not service.is_configured:
+            return
+        path, content = self._canonical(record.filepath), record.content.encode("utf-8")
+        # In turn: the order of the calls is the order of the versions.
+        async with save_locks(service).hold([path]):
+            draft = service.draft(path, queued_time=record.queued_time)
+            loop = asyncio.get_running_loop()
+            parcel = await loop.run_in_executor(service.pool, service.intake.take, draft, content)
+            service.submit([parcel])
+        if parcel is not None and not service.blocking_problems:
+            await service.shipper.first_outcome(parcel)
+
+    def run_pre_save_hook(self, model: dict[str, Any], path: str, **kwargs: Any) -> None:
+        """Run the user's pre-save hook, then queue what is saved.
+
+        Managers that still call this within their ``save`` get a ticket drawn. Called on its own, as users of
+        bookstore 2 do, it queues an `ArchiveRecord` of the model on the event loop.
+        """
+        with warnings.catch_warnings():
+            # Whoever calls the old name knows, or cannot help it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            super().run_pre_save_hook(model, path, **kwargs)
+        if current_call() is not None:
+            self._draw_ticket(path)
+        elif model.get("type") == "notebook" and service_of(self).archives(path):
+            text = notebook_bytes(nbformat.from_dict(model["content"])).decode("utf-8")
+            record = ArchiveRecord(path.strip("/"), text, time.time())
+            task = asyncio.get_running_loop().create_task(self.archive(record))
+            _TASKS.add(task)
+            task.add_done_callback(_TASKS.discard)
+
+    # -- the hook --------------------------------------------------------------------------------------------------
+
+    def run_pre_save_hooks(self, model: dict[str, Any], path: str, **kwargs: Any) -> None:
+        """Run the user's pre-save hooks, then ours: it draws a ticket for the save, and does nothing that takes time.
+
+        A hook of the user's that rejects the save leaves no ticket.
+        """
+        super().run_pre_save_hooks(model, path, **kwargs)
+        self._draw_ticket(path)
+
+    def _draw_ticket(self, path: str) -> None:
+        call = current_call()
+        path = self._canonical(path)
+        if call is not None and service_of(self).archives(path):
+            call.tickets[path] = service_of(self).draft(path, reason=call.reason, source=self._source)
+
+    # -- parts of the way of a save --------------------------------------------------------------------------------
+
+    @property
+    def _source(self) -> str:
+        return "file" if isinstance(self, FileContentsManager) else "model"
+
+    def _canonical(self, path: str) -> str:
+        """The one way to spell a path: ``a/../b.ipynb`` and ``b.ipynb`` are one file, one key and one lock."""
+        if isinstance(self, FileContentsManager):
+            try:
+                return str(to_api_path(os.path.abspath(self._get_os_path(path)), os.path.abspath(self.root_dir)))  # noqa: PTH100
+            except HTTPError:  # outside the root: the manager itself refuses it
+                pass
+        return "/".join(part for part in path.split("/") if part)
+
+    def _take_ticket(self, call: Call, path: str, previous_path: str = "") -> Draft:
+        """The ticket that the hook drew, or one drawn now where the manager runs no hook."""
+        call.captured.add(path)
+        ticket = call.tickets.pop(path, None)
+        if ticket is None:
+            ticket = service_of(self).draft(path, reason=call.reason, source=self._source, previous_path=previous_path)
+        return ticket
+
+    @contextmanager
+    def _call(self, reason: str) -> Iterator[Call]:
+        """One call from its beginning to its end; what it took is queued whatever becomes of the rest of it."""
+        outer = current_call()
+        if outer is not None:
+            yield outer
+            return
+        call = Call(reason)
+        token = CURRENT_CALL.set(call)
+        try:
+            yield call
+        finally:
+            call.active = False
+            CURRENT_CALL.reset(token)
+            try:
+                service_of(self).submit(call.parcels)
+            except Exception:
+                self.log.exception("bookstore: queueing went wrong; what was saved waits in the outbox")
+
+    def _missed(self, path: str) -> None:
+        self.log.exception(
+            "bookstore: a save of %s could not be taken; the file is archived when that is possible", path
+        )
+        service_of(self).intake.miss(path)
+
+    async def _archive_now(self, path: str) -> bool:
+        """Archive a path as it is stored now, in turn with its saves; whether it was taken."""
+        service = service_of(self)
+        async with save_locks(service).hold([path]):
+            content = await self._read_current(path)
+            draft = service.draft(path, source=self._source)
+            loop = asyncio.get_running_loop()
+            parcel = await loop.run_in_executor(service.pool, service.intake.take, draft, content)
+            service.submit([parcel])
+        return parcel is not None
+
+    async def _read_current(self, path: str) -> bytes:
+        """A path's bytes as they are stored now."""
+        if isinstance(self, FileContentsManager):
+            os_path = Path(self._get_os_path(path))
+            if await asyncio.to_thread(os_path.is_file):
+                return await asyncio.to_thread(os_path.read_bytes)
+        return bytes_of(await ensure_async(self._get_stored(path)))
+
+    def _get_stored(self, path: str) -> Any:
+        """The model from which `_bytes_of` takes the bytes: as a file, which changes nothing, if the manager can."""
+        if not inspect.iscoroutinefunction(self.get):
+            try:
+                model: dict[str, Any] = self.get(path, content=True, type="file")
+                if isinstance(model.get("content"), str):
+                    return model
+            except (HTTPError, UnicodeDecodeError):
+                pass
+            return self.get(path, content=True)
+        return self._get_stored_async(path)
+
+    async def _get_stored_async(self, path: str) -> dict[str, Any]:
+        try:
+            model: dict[str, Any] = await self.get(path, content=True, type="file")
+            if isinstance(model.get("content"), str):
+                return model
+        except (HTTPError, UnicodeDecodeError):
+            pass
+        whole: dict[str, Any] = await self.get(path, content=True)
+        return whole
+
+    def _files_below(self, directory: str) -> list[str]:
+        """The paths of the files of a local directory that are archived."""
+        found = []
+        top = self._get_os_path(directory)  # type: ignore[attr-defined]
+        for folder, folders, files in os.walk(top):
+            folders[:] = sorted(f for f in folders if f != ".ipynb_checkpoints")
+            below = os.path.relpath(folder, top)
+            start = directory if below == os.curdir else f"{directory}/{below.replace(os.sep, '/')}"
+            found += [f"{start}/{name}".strip("/") for name in sorted(files)]
+        return [path for path in found if service_of(self).archives(path)]

@@ -1,0 +1,90 @@
+"""One call of a contents manager that stores something, and the archive that it goes to."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jupyter_server.services.contents.filemanager import FileContentsManager
+
+from bookstore.bookstore_config import BookstoreSettings
+from bookstore.path_locks import ReentrantPathLocks
+from bookstore.service import ArchiveService
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from jupyter_server.services.contents.manager import ContentsManager
+
+    from bookstore.delivery import Parcel
+    from bookstore.intake import Draft
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a manager that may store something, with all that it calls in turn."""
+
+    reason: str
+    tickets: dict[str, Draft] = field(default_factory=dict)
+    captured: set[str] = field(default_factory=set)
+    parcels: list[Parcel | None] = field(default_factory=list)
+    pending: list[asyncio.Future[Parcel | None]] = field(default_factory=list)
+    active: bool = True
+
+
+CURRENT_CALL: ContextVar[Call | None] = ContextVar("bookstore_call", default=None)
+
+#: The archive of each server, or of each manager that has none. State lives here and not in the manager, since some
+#: extensions build the manager twice.
+_SERVICES: weakref.WeakKeyDictionary[Any, ArchiveService] = weakref.WeakKeyDictionary()
+
+
+def service_of(manager: ContentsManager) -> ArchiveService:
+    """The archive that a manager's saves go to: one for all managers of a server."""
+    owner: Any = manager.parent if manager.parent is not None else manager
+    service = _SERVICES.get(owner)
+    if service is None:
+        service = _SERVICES[owner] = ArchiveService(
+            BookstoreSettings.load(parent=owner), root_dir=_root_dir(manager), log=manager.log
+        )
+    return service
+
+
+def weakly(
+    reference: weakref.WeakMethod[Callable[[str], Coroutine[Any, Any, bool]]],
+) -> Callable[[str], Awaitable[bool]]:
+    """Call a method of a manager for as long as there is the manager: the archive must not keep it alive."""
+
+    async def call(path: str) -> bool:
+        method = reference()
+        if method is None:
+            raise LookupError("the contents manager is gone")
+        return await method(path)
+
+    return call
+
+
+_LOCKS: weakref.WeakKeyDictionary[ArchiveService, ReentrantPathLocks] = weakref.WeakKeyDictionary()
+
+
+def current_call() -> Call | None:
+    """The call that is under way, if any."""
+    call = CURRENT_CALL.get()
+    return call if call is not None and call.active else None
+
+
+def save_locks(service: ArchiveService) -> ReentrantPathLocks:
+    """The locks of the paths that are being saved."""
+    locks = _LOCKS.get(service)
+    if locks is None:
+        locks = _LOCKS[service] = ReentrantPathLocks()
+    return locks
+
+
+def _root_dir(manager: ContentsManager) -> str:
+    root = getattr(manager, "root_dir", "")
+    return os.path.abspath(root) if isinstance(manager, FileContentsManager) else str(root)  # noqa: PTH100

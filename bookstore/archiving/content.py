@@ -1,0 +1,27 @@
+"""The bytes that a notebook or a model stands for. Pure functions."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import nbformat
+
+
+def notebook_bytes(nb: Any, capture_validation_error: dict[str, Any] | None = None) -> bytes:
+    """What `nbformat.write` would write to a file."""
+    text: str = nbformat.writes(nb, version=nbformat.NO_CONVERT, capture_validation_error=capture_validation_error)
+    content = text.encode("utf-8")
+    return content if content.endswith(b"\n") else content + b"\n"
+
+
+def bytes_of(model: dict[str, Any]) -> bytes:
+    """The bytes that a model stands for."""
+    content = model["content"]
+    if model["type"] == "notebook":
+        return notebook_bytes(nbformat.from_dict(content))
+    if isinstance(content, bytes):
+        return content
+    if model.get("format") == "base64":
+        return base64.b64decode(content)
+    return str(content).encode("utf-8")
