@@ -181,8 +181,18 @@ class Courier:
             self._require_version(receipt.version_id, self._probe_key)
         elif probe.versioning is not Versioning.ENABLED:
             state = "suspended" if probe.versioning is Versioning.SUSPENDED else "off"
-            raise BucketNotVersioned(f"versioning of the bucket {self.store.bucket!r} is {state}")
+            raise self._not_versioned(f"versioning of the bucket {self.store.bucket!r} is {state}")
         self.is_versioned = True
+
+    def _not_versioned(self, message: str) -> BucketNotVersioned:
+        at = f" --endpoint-url {self.store.endpoint_url}" if self.store.endpoint_url else ""
+        command = (
+            f"aws{at} s3api put-bucket-versioning --bucket {self.store.bucket} "
+            "--versioning-configuration Status=Enabled"
+        )
+        return BucketNotVersioned(
+            message, f"Enable versioning on the bucket ({command}); saves wait in the outbox until then."
+        )
 
     async def deliver(self, parcel: Parcel, key: str, content: bytes | memoryview) -> Delivered:
         """Bring one save into the store and prove that it is there.
@@ -271,7 +281,7 @@ class Courier:
     def _require_version(self, version_id: str | None, key: str) -> None:
         if version_id in (None, "null") and not self._allow_unversioned:
             self.is_versioned = False
-            raise BucketNotVersioned(
+            raise self._not_versioned(
                 f"the bucket {self.store.bucket!r} gave {key!r} no version id: it keeps no versions"
             )
 

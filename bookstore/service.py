@@ -111,6 +111,7 @@ class ArchiveService:
         self._aside = {"quarantine": 0, "refused": 0}
         self._left: tuple[LeftBehind, ...] = ()
         self._undecided = 0
+        self._told_problems = False
         self._shipping = asyncio.Event()
         self._watch = Watch()
         self._early: list[Parcel] = []
@@ -227,11 +228,13 @@ class ArchiveService:
     def ensure_started(self) -> None:
         """Begin the work in the background, on the running loop, if it has not begun."""
         loop = asyncio.get_running_loop()
+        if not self._told_problems:
+            self._told_problems = True
+            for problem in self.problems:
+                self.log.warning("bookstore: %s", problem)
         if self._housekeeping is None and self._stopping is None and self.is_configured:
             self._housekeeping = loop.create_task(self._keep_house())
             self._probing = loop.create_task(self._probe())
-            for problem in self.problems:
-                self.log.warning("bookstore: %s", problem)
 
     async def stop(self) -> None:
         """Ship what waits for at most ``drain_timeout`` seconds and leave the rest in the outbox.

@@ -31,6 +31,7 @@ from bookstore.errors import (
     StorageError,
     StoreFault,
     StoreThrottled,
+    StoreTimeout,
     StoreUnreachable,
 )
 from bookstore.outbox import QUARANTINE, REFUSED, EntryRef, Outbox
@@ -53,6 +54,7 @@ FAILURES_TO_CLOSE = 3
 #: These concern every save at once.
 _CLOSING = (
     StoreUnreachable,
+    StoreTimeout,
     BucketMissing,
     BucketNotVersioned,
     CredentialsMissing,

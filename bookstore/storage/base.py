@@ -162,6 +162,8 @@ class ObjectStore(abc.ABC):
     """
 
     bucket: str
+    #: Where the store answers; None for AWS.
+    endpoint_url: str | None = None
 
     @abc.abstractmethod
     async def put(

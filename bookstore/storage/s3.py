@@ -57,6 +57,9 @@ _DEFAULT_REGION: Final = "us-east-1"
 _PIECE: Final = 256 * 1024
 #: A connection slower than this many bytes per second needs a ``timeout`` of the caller's.
 _SLOWEST_UPLOAD: Final = 64 * 1024
+#: Seconds for a question that moves no content.
+_QUESTION_LIMIT: Final = 15.0
+
 #: Hashing more than this many bytes is left to a worker thread.
 _HASH_INLINE: Final = 64 * 1024
 
@@ -125,6 +128,7 @@ class S3Store(ObjectStore):
     def __init__(self, options: S3Options) -> None:
         self.options = options
         self.bucket = options.bucket
+        self.endpoint_url = options.endpoint_url
         self._session: Any = None
         self._client: _Client | None = None
         self._retired: weakref.WeakSet[_Client] = weakref.WeakSet()
@@ -213,7 +217,7 @@ class S3Store(ObjectStore):
             No such key or version, or a delete marker; or no such bucket, which a HEAD cannot tell apart.
         """
         call = Call("HeadObject", self.bucket, key, version_id)
-        async with self._calling(call, self._limit) as client:
+        async with self._calling(call, self._short_limit) as client:
             answer = await _head(client, {**self._version(key, version_id), "ChecksumMode": "ENABLED"})
         return _info(answer, call)
 
@@ -239,7 +243,7 @@ class S3Store(ObjectStore):
             if version_id_marker is not None:
                 params["VersionIdMarker"] = version_id_marker
         call = Call("ListObjectVersions", self.bucket, prefix or None)
-        async with self._calling(call, self._limit) as client:
+        async with self._calling(call, self._short_limit) as client:
             answer = await client.list_object_versions(**params)
         return _page(answer, prefix, call)
 
@@ -281,11 +285,11 @@ class S3Store(ObjectStore):
 
     async def set_tags(self, key: str, tags: Mapping[str, str], version_id: str | None = None) -> None:  # noqa: D102
         tag_set = [{"Key": name, "Value": value} for name, value in tags.items()]
-        async with self._calling(Call("PutObjectTagging", self.bucket, key, version_id), self._limit) as client:
+        async with self._calling(Call("PutObjectTagging", self.bucket, key, version_id), self._short_limit) as client:
             await client.put_object_tagging(**self._version(key, version_id), Tagging={"TagSet": tag_set})
 
     async def get_tags(self, key: str, version_id: str | None = None) -> dict[str, str]:  # noqa: D102
-        async with self._calling(Call("GetObjectTagging", self.bucket, key, version_id), self._limit) as client:
+        async with self._calling(Call("GetObjectTagging", self.bucket, key, version_id), self._short_limit) as client:
             answer = await client.get_object_tagging(**self._version(key, version_id))
         return {tag["Key"]: tag["Value"] for tag in answer.get("TagSet", [])}
 
@@ -294,7 +298,7 @@ class S3Store(ObjectStore):
         # a wrong secret, a wrong region.
         versioning = Versioning.UNKNOWN
         try:
-            async with self._calling(Call("GetBucketVersioning", self.bucket), self._limit) as client:
+            async with self._calling(Call("GetBucketVersioning", self.bucket), self._short_limit) as client:
                 answer = await client.get_bucket_versioning(Bucket=self.bucket)
         except AccessDenied:
             pass  # forbidden in many places; the bucket may be usable all the same
@@ -306,7 +310,7 @@ class S3Store(ObjectStore):
             states = {"Enabled": Versioning.ENABLED, "Suspended": Versioning.SUSPENDED}
             versioning = states.get(answer.get("Status", ""), Versioning.OFF)
         try:
-            async with self._calling(Call("HeadBucket", self.bucket), self._limit) as client:
+            async with self._calling(Call("HeadBucket", self.bucket), self._short_limit) as client:
                 answer = await client.head_bucket(Bucket=self.bucket)
         except AccessDenied:
             # Policies that let a person list only one prefix forbid this; that the bucket exists was answered above.
@@ -333,6 +337,11 @@ class S3Store(ObjectStore):
     @property
     def _limit(self) -> float:
         return self.options.connect_timeout + self.options.read_timeout
+
+    @property
+    def _short_limit(self) -> float:
+        """For questions that move no content: a store that hangs is to be known soon."""
+        return min(self._limit, _QUESTION_LIMIT)
 
     def _version(self, key: str, version_id: str | None) -> dict[str, str]:
         params = {"Bucket": self.bucket, "Key": key}

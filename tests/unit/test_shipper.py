@@ -512,12 +512,20 @@ async def test_failures_in_a_row_close_the_gate_although_each_may_pass(scene, wa
 
 
 async def test_one_failure_that_passes_is_no_trouble(scene, waits, wait_until):
-    failures = iter([StoreFault("500"), StoreTimeout("slow")])
+    failures = iter([StoreFault("500"), StoreThrottled("503")])
     scene.store.faults = lambda operation, key: next(failures, None) if operation == "PutObject" else None
     scene.save(b"1")
     await wait_until(lambda: scene.is_idle)
     assert scene.troubles == []
-    assert waits == [("StoreFault", 1), ("StoreTimeout", 2)]
+    assert waits == [("StoreFault", 1), ("StoreThrottled", 2)]
+
+
+async def test_a_store_that_hangs_is_told_after_the_first_attempt(scene, waits, wait_until):
+    failures = iter([StoreTimeout("slow")])
+    scene.store.faults = lambda operation, key: next(failures, None) if operation == "PutObject" else None
+    scene.save(b"1")
+    await wait_until(lambda: scene.is_idle)
+    assert scene.codes() == ["StoreTimeout", None]
 
 
 async def test_backoff_begins_anew_after_a_success(scene, waits, wait_until):
