@@ -8,12 +8,12 @@ Either way the user's manager stays what it is; only methods around it are added
 from __future__ import annotations
 
 import asyncio
-import inspect
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jupyter_server.services.contents.fileio import AsyncFileManagerMixin
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
+from jupyter_server.services.contents.manager import AsyncContentsManager
 
 from bookstore.archiving.asynchronous import AsyncArchiving, CapturingWrites
 from bookstore.archiving.base import ArchiveRecord, Archiving
@@ -71,7 +71,7 @@ def archiving_class(manager_class: type[ContentsManager]) -> type[ContentsManage
         return manager_class
     if manager_class is AsyncLargeFileManager:
         return BookstoreContentsArchiver
-    if not inspect.iscoroutinefunction(manager_class.save):
+    if not issubclass(manager_class, AsyncContentsManager):
         mixin: type[Archiving] = SyncArchiving
     elif _writes_as_jupyter_does(manager_class):
         mixin = CapturingWrites

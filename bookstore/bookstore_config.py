@@ -358,7 +358,15 @@ class BookstoreSettings(LoggingConfigurable):
         tuple of SettingProblem
             Those found while loading come first. Empty where all is well.
         """
-        return (*self.problems, *self._check_store(), *self._check_prefixes(root_dir), *self._check_directories())
+        found = list(self.problems)
+        for check in (self._check_store, lambda: self._check_prefixes(root_dir), self._check_directories):
+            try:
+                found += check()
+            except (OSError, ValueError) as e:
+                # Whatever a value may be, it never keeps Jupyter from starting.
+                reason = f"cannot be checked: {type(e).__name__}."
+                found.append(SettingProblem("(several)", "(not shown)", reason, "Run bookstore doctor."))
+        return tuple(found)
 
     def _problem(self, trait: str, message: str, hint: str, *, blocks: bool = True) -> SettingProblem:
         return SettingProblem(trait, shown_value(trait, getattr(self, trait)), message, hint, blocks)
@@ -388,7 +396,7 @@ class BookstoreSettings(LoggingConfigurable):
             yield self._problem(
                 "s3_kms_key_id", "has no effect.", "Set s3_server_side_encryption to 'aws:kms' as well."
             )
-        if self.s3_ca_bundle and not Path(self.s3_ca_bundle).is_file():
+        if self.s3_ca_bundle and not os.path.isfile(self.s3_ca_bundle):  # noqa: PTH113 - Path.is_file may raise
             yield self._problem("s3_ca_bundle", "is no file.", "Give the path of a file of PEM certificates.")
 
     def _check_prefixes(self, root_dir: str) -> Iterable[SettingProblem]:

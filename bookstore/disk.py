@@ -26,7 +26,9 @@ class Disk:
 
     def make_directory(self, path: Path) -> None:
         """Make a directory that only its owner may enter, and those above it, if they are not there."""
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (*reversed(path.parents), path):
+            if not directory.is_dir():
+                directory.mkdir(mode=0o700, exist_ok=True)
 
     def write_new(self, path: Path, parts: Iterable[bytes | memoryview]) -> None:
         """Write a new file that only its owner may read, and return when the disk holds its bytes."""

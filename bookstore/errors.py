@@ -22,7 +22,6 @@
     └── OutboxError                the outbox could not do what was asked
         ├── OutboxFull             the disk has no room beyond the reserve         (transient)
         ├── OutboxUnavailable      the disk or directory fails                     (transient)
-        ├── OutboxInUse            the directory belongs to a living server
         ├── EntryCorrupt           an entry's bytes are not those that were written
         └── EntryGone              another server claimed the entry
 
@@ -188,12 +187,6 @@ class OutboxUnavailable(OutboxError):
 
     transient = True
     default_hint = "Check that outbox_dir is writable and its disk healthy."
-
-
-class OutboxInUse(OutboxError):
-    """The outbox directory belongs to a server that is alive."""
-
-    default_hint = "Ask that server instead: bookstore flush."
 
 
 class EntryCorrupt(OutboxError):

@@ -8,7 +8,7 @@ from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
 
 from bookstore.archive import archiving_class, service_of
-from bookstore.bookstore_config import BookstoreSettings, validate_bookstore
+from bookstore.bookstore_config import BookstoreSettings
 from bookstore.handlers import SERVICE_SETTING, collect_handlers
 
 
@@ -32,7 +32,7 @@ class BookstoreExtension(ExtensionApp):
         """Serve the routes that the settings allow."""
         service = self.settings[SERVICE_SETTING]
         # The server's base URL is put in front of each route by the extension application.
-        self.handlers.extend(collect_handlers(self.log, "/", validate_bookstore(service.settings)))
+        self.handlers.extend(collect_handlers(self.log, "/", service.features))
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         self.settings[SERVICE_SETTING].ensure_started()

@@ -14,8 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from bookstore.delivery import Parcel
-from bookstore.errors import OutboxError
-from bookstore.outbox import Outbox, Partial
+from bookstore.errors import OutboxError, OutboxUnavailable
+from bookstore.outbox import EntryRef, Outbox, Partial
 from bookstore.outbox_entry import Entry
 from bookstore.provenance import Provenance
 
@@ -60,6 +60,8 @@ class Intake:
         Bytes held in memory while the outbox takes none.
     report : Callable[[OutboxError | None], None]
         Hears, in the thread that took the save, what is wrong with the outbox; None when it takes saves again.
+    report_missed : Callable[[str], None]
+        Hears, once for each path, that not even memory could take a save of it.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class Intake:
         root_dir: str,
         memory_limit: int,
         report: Callable[[OutboxError | None], None],
+        report_missed: Callable[[str], None] = lambda path: None,
     ) -> None:
         self._outbox = outbox
         self._host = host
         self._root_dir = root_dir
         self._memory_limit = memory_limit
         self._report = report
+        self._report_missed = report_missed
         self._lock = threading.Lock()
         self._memory = 0
         self._largest_refused = 0
@@ -134,12 +138,21 @@ class Intake:
     def commit(self, draft: Draft, content: bytes | memoryview, partial: Partial) -> Parcel | None:
         """Make an entry of what was written, or hold it in memory."""
         try:
-            ref = self._outbox.commit(partial)
+            ref = self._commit(partial, content)
         except OutboxError as e:
             # The same entry, with its record id: it may be on the disk after all.
             return self.in_memory(draft, content, e, partial.entry)
         self.note(None)
         return Parcel(partial.entry, ref=ref)
+
+    def _commit(self, partial: Partial, content: bytes | memoryview) -> EntryRef:
+        try:
+            return self._outbox.commit(partial)
+        except OutboxUnavailable as e:
+            if not isinstance(e.__cause__, FileNotFoundError):
+                raise
+        # What was written has been removed, since this server seemed to have ended: write it anew.
+        return self._outbox.put(partial.entry, content)
 
     def in_memory(
         self, draft: Draft, content: bytes | memoryview, error: OutboxError, entry: Entry | None = None
@@ -148,10 +161,12 @@ class Intake:
         self.note(error)
         with self._lock:
             self._largest_refused = max(self._largest_refused, len(content))
-            if self._memory + len(content) > self._memory_limit:
-                self._missed[draft.path] = self._missed.get(draft.path, 0) + 1
-                return None
-            self._memory += len(content)
+            fits = self._memory + len(content) <= self._memory_limit
+            if fits:
+                self._memory += len(content)
+        if not fits:
+            self.miss(draft.path)
+            return None
         return Parcel(entry or self._entry(draft, content), content=content)
 
     def protect(self, parcel: Parcel) -> bool:
@@ -197,7 +212,10 @@ class Intake:
     def miss(self, path: str, count: int = 1) -> None:
         """Count saves of a path that could not be taken."""
         with self._lock:
+            is_news = path not in self._missed
             self._missed[path] = self._missed.get(path, 0) + count
+        if is_news:
+            self._report_missed(path)
 
     def _write(self, draft: Draft, content: bytes | memoryview) -> Partial:
         self._outbox.open()

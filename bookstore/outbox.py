@@ -172,7 +172,10 @@ class Outbox:
             return self._own
 
     def _make(self) -> Path:
+        missing = [d for d in (self.directory, *self.directory.parents) if not d.exists()]
         self._disk.make_directory(self.directory)
+        for directory in reversed(missing):
+            self._disk.sync_directory(directory.parent)
         self.generation = self.generation or _newest_generation(self.directory) + 1
         own = self.directory / f"{self.generation:08d}-{self.instance}"
         self._disk.make_directory(own)
@@ -234,8 +237,11 @@ class Outbox:
             lock, self._lock = self._lock, None
         if own is None:
             return
+        if lock is not None:
+            lock.release()  # first: Windows removes no file that is open
         try:
-            if entry_files(own):
+            if any(file.suffix in (_ENTRY, _PARTIAL) for file in own.iterdir()):
+                # A save that is being taken at this moment still makes its entry here.
                 (own / CLOSED_FILE).touch(0o600)
             else:
                 self._remove_directory(own)
@@ -243,9 +249,6 @@ class Outbox:
             pass  # somebody removed it, so there is nothing to leave
         except OSError as e:
             raise OutboxUnavailable(f"closing the outbox {own}: {e.strerror or e}") from e
-        finally:
-            if lock is not None:
-                lock.release()
 
     # -- entries ---------------------------------------------------------------------------------------------------
 
@@ -358,13 +361,20 @@ class Outbox:
         """Whether the entry is still this server's."""
         return ref.file.exists()
 
-    def remove(self, ref: EntryRef) -> None:
-        """Remove an entry whose content is proven to be in the store.
+    def remove(self, ref: EntryRef, *, for_good: bool = False) -> None:
+        """Remove an entry that is done with.
 
-        No sync follows: should the entry come back after a loss of power, its record id is found in the store.
+        Parameters
+        ----------
+        ref : EntryRef
+        for_good : bool
+            Whether the entry must not come back after a loss of power. One whose content is in the store may: its
+            record id is found there.
         """
         with _explained("removing", ref.file), contextlib.suppress(FileNotFoundError):  # claimed: its owner removes it
             self._disk.remove(ref.file)
+            if for_good:
+                self._disk.sync_directory(ref.file.parent)
 
     def set_aside(self, ref: EntryRef, kind: str, why: OutboxError | Exception) -> Path:
         """Move an entry to where nobody ships it, with the reason beside it.
@@ -439,7 +449,11 @@ class Outbox:
             others = [d for d in instance_directories(self.directory) if d != own]
         for directory in others:
             owner = read_owner(directory)
-            if watch.is_alive(directory, owner):
+            try:
+                is_alive = watch.is_alive(directory, owner)
+            except OSError:  # not ours to look into; the others are
+                is_alive = True
+            if is_alive:
                 alive += 1
                 undecided += watch.is_undecided(directory) and bool(_count_entries(directory))
             elif wants(owner):

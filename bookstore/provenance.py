@@ -144,7 +144,12 @@ def from_metadata(metadata: Mapping[str, str]) -> Provenance | None:
 
 
 def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds")
+    try:
+        time = datetime.fromtimestamp(seconds, timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        # An entry may come from anywhere; a time that no calendar knows must not keep its content from the store.
+        time = datetime.fromtimestamp(0, timezone.utc)
+    return time.isoformat(timespec="microseconds")
 
 
 def _encode(text: str) -> str:

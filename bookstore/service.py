@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 #: Seconds after the start until the store is looked at: starting up comes first.
 PROBE_DELAY = 2.0
 
+#: Seconds after which reading a file again is tried later: a save of it may hang.
+ARCHIVE_NOW_TIMEOUT = 60.0
+
 #: Seconds between two attempts to bring unprotected saves to safety.
 PROTECT_INTERVAL = 0.5
 
@@ -74,6 +77,8 @@ class ArchiveService:
         self.log = log
         self.host = socket.gethostname()
         self.problems: tuple[SettingProblem, ...] = settings.check(root_dir)
+        #: Which features the settings allow; they do not change while the server runs.
+        self.features = validate_bookstore(settings)
         self.prefix = self._prefix()
         self.store = store if store is not None else _store(settings)
         self.outbox = Outbox(self._outbox_path(), self._owner, reserve=settings.outbox_reserve, disk=disk)
@@ -83,6 +88,7 @@ class ArchiveService:
             root_dir=root_dir,
             memory_limit=settings.memory_limit,
             report=self._outbox_changed,
+            report_missed=self._missed,
         )
         self.ship_locks = PathLocks()
         self.shipper = Shipper(
@@ -95,7 +101,7 @@ class ArchiveService:
             ),
             self.outbox,
             key_for=self.key_for,
-            report=Report(self._delivered, self._set_aside, self._trouble_changed, self._outbox_changed),
+            report=Report(self._delivered, self._set_aside, self._trouble_changed, self._removal_failed),
             slots=max(1, settings.max_threads - READERS),
             min_interval=settings.min_interval,
             locks=self.ship_locks,
@@ -115,8 +121,10 @@ class ArchiveService:
         self._shipping = asyncio.Event()
         self._watch = Watch()
         self._early: list[Parcel] = []
-        self._housekeeping: asyncio.Task[None] | None = None
-        self._probing: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._background: list[asyncio.Task[None]] = []
+        self._adoption_trouble: OutboxError | None = None
+        self._removal_trouble: OutboxError | None = None
         self._store_trouble: BookstoreError | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._trouble_since: float | None = None
@@ -201,7 +209,7 @@ class ArchiveService:
             path=path,
             key=self._key(path),
             sequence=self.outbox.next_sequence(),
-            queued_time=time.time() if queued_time is None else queued_time,
+            queued_time=queued_time if queued_time is not None and 0 <= queued_time < 2**33 else time.time(),
             user=current_user(),
             reason=reason,
             source=source,
@@ -216,25 +224,28 @@ class ArchiveService:
         taken = [parcel for parcel in parcels if parcel is not None]
         try:
             self.ensure_started()
-        except RuntimeError:  # no running event loop
+        except RuntimeError:  # no running event loop in this thread
             self._early += taken
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self.ensure_started)
             return
-        early, self._early = self._early, []
-        for parcel in early + taken:
+        for parcel in taken:
             self.shipper.add(parcel)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     def ensure_started(self) -> None:
         """Begin the work in the background, on the running loop, if it has not begun."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         if not self._told_problems:
             self._told_problems = True
             for problem in self.problems:
                 self.log.warning("bookstore: %s", problem)
-        if self._housekeeping is None and self._stopping is None and self.is_configured:
-            self._housekeeping = loop.create_task(self._keep_house())
-            self._probing = loop.create_task(self._probe())
+        if not self._background and self._stopping is None and self.is_configured:
+            self._background = [loop.create_task(work()) for work in (self._keep_house, self._beat, self._probe)]
+        early, self._early = self._early, []
+        for parcel in early:
+            self.shipper.add(parcel)
 
     async def stop(self) -> None:
         """Ship what waits for at most ``drain_timeout`` seconds and leave the rest in the outbox.
@@ -251,55 +262,65 @@ class ArchiveService:
             return 0
         self.ensure_started()
         deadline = time.monotonic() + timeout
-        if not self.blocking_problems:
-            # What dead servers left may still be being looked for.
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._shipping.wait(), timeout)
+        if self.blocking_problems:
+            return self.shipper.waiting
+        # What dead servers left may still be being looked for.
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._shipping.wait(), timeout)
         return await self.shipper.flush(max(0.0, deadline - time.monotonic()))
 
     async def _stop(self) -> None:
-        try:
-            if self._probing is not None:
-                self._probing.cancel()
-            if self._housekeeping is not None:
-                await self._protect_all()
-                if not self.shipper.is_paused:
-                    await self.shipper.flush(self.settings.drain_timeout)
-                self._housekeeping.cancel()
-                await asyncio.gather(self._housekeeping, return_exceptions=True)
-            await self.shipper.stop()
-            await self._protect_all()
-            self._tell_end()
-            await asyncio.to_thread(self.outbox.close)
-            await self.store.aclose()
-        except Exception:
-            self.log.exception("bookstore: stopping went wrong; what waits is in the outbox")
+        steps: list[Callable[[], Awaitable[object]]] = [
+            self._protect_all,
+            self._drain,
+            self._end_background,
+            self.shipper.stop,
+            self._protect_all,
+            self._tell_end,
+            lambda: asyncio.to_thread(self.outbox.close),
+            self.store.aclose,
+        ]
+        for step in steps:
+            try:
+                await step()
+            except Exception:
+                self.log.exception("bookstore: stopping went wrong; what waits is in the outbox")
 
-    def _tell_end(self) -> None:
-        lost = [parcel.entry.path for parcel in self.shipper.parcels() if not parcel.is_protected]
-        lost += self.intake.missed
+    async def _drain(self) -> None:
+        if self._background and not self.shipper.is_paused:
+            await self.shipper.flush(self.settings.drain_timeout)
+
+    async def _end_background(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    async def _tell_end(self) -> None:
+        unprotected = [parcel.entry.path for parcel in self.shipper.parcels() if not parcel.is_protected]
+        lost = {*unprotected, *self.intake.missed}
         if lost:
             self.log.error(
-                "bookstore: %d saves end with this server, since neither the store nor the outbox took them; "
+                "bookstore: saves end with this server, since neither the store nor the outbox took them; "
                 "the files themselves are on disk: %s",
-                len(lost),
-                ", ".join(sorted(set(lost))[:NAMES_SHOWN]),
+                ", ".join(sorted(lost)[:NAMES_SHOWN]),
             )
-        if waiting := self.shipper.waiting - len(lost):
+        if waiting := self.shipper.waiting - len(unprotected):
             self.log.info("bookstore: %d saves wait in %s for the next start", waiting, self.outbox.directory)
 
+    async def _beat(self) -> None:
+        """Show servers on other hosts that this one lives, whatever else it is waiting for."""
+        while True:
+            await self._guarded(lambda: asyncio.to_thread(self.outbox.beat))
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
+
     async def _keep_house(self) -> None:
-        """Adopt what dead servers left, show that this one lives, bring unprotected saves to safety."""
+        """Adopt what dead servers left, and bring unprotected saves to safety."""
         next_look = 0.0
-        next_beat = 0.0
         while True:
             now = time.monotonic()
-            if now >= next_beat:
-                next_beat = now + HEARTBEAT_INTERVAL
-                await self._guarded(self._beat)
             if now >= next_look:
                 next_look = now + HEARTBEAT_PATIENCE / 2
-                await self._guarded(self._adopt)
+                await self._look_for_others()
                 if self._undecided:
                     # A server elsewhere may have crashed; what it left of a path goes before what is saved here.
                     next_look = now + 1.0
@@ -310,7 +331,7 @@ class ArchiveService:
                 await self._guarded(self._protect_all)
                 await self._guarded(self._make_up_for_missed)
             elif self.intake.trouble is not None:
-                await asyncio.to_thread(self.intake.rehearse)
+                await self._guarded(lambda: asyncio.to_thread(self.intake.rehearse))
             await asyncio.sleep(PROTECT_INTERVAL if self.intake.trouble else 1.0)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -321,8 +342,17 @@ class ArchiveService:
         except Exception:
             self.log.exception("bookstore: an error in the background")
 
-    async def _beat(self) -> None:
-        await asyncio.to_thread(self.outbox.beat)
+    async def _look_for_others(self) -> None:
+        try:
+            await self._adopt()
+        except OutboxError as e:
+            if self._adoption_trouble is None or self._adoption_trouble.code != e.code:
+                self.log.error("bookstore: what other servers left cannot be adopted: %s. %s", e, e.hint)  # noqa: TRY400
+            self._adoption_trouble = e
+        except Exception:
+            self.log.exception("bookstore: an error while looking for what other servers left")
+        else:
+            self._adoption_trouble = None
 
     async def _adopt(self) -> None:
         if self.blocking_problems:
@@ -361,10 +391,12 @@ class ArchiveService:
             return
         for path, count in self.intake.missed.items():
             try:
-                taken = await self.archive_now(path)
-            except Exception:  # it may have been deleted; any manager may raise anything
-                self.log.exception("bookstore: %s cannot be read again: %d saves of it are lost", path, count)
+                taken = await asyncio.wait_for(self.archive_now(path), ARCHIVE_NOW_TIMEOUT)
+            except FileNotFoundError:
+                self.log.error("bookstore: %s is not there any more: %d saves of it are lost", path, count)  # noqa: TRY400
                 self.intake.forgive(path, count)
+            except Exception as e:  # noqa: BLE001 - any manager may raise anything; it is tried again
+                self.log.debug("bookstore: %s cannot be read again yet: %r", path, e)
             else:
                 # What could not be taken now either has been counted once more.
                 self.intake.forgive(path, count if taken else 1)
@@ -384,12 +416,15 @@ class ArchiveService:
                 await asyncio.sleep(slow_retry(failures, lambda: 0.5))
             else:
                 break
-        self._trouble_changed(self.shipper.trouble)
+        if self.shipper.trouble is None:
+            self._trouble_changed(None)
 
     # -- what is heard ---------------------------------------------------------------------------------------------
 
     def _delivered(self, parcel: Parcel, delivered: Delivered) -> None:
         self.intake.release(parcel)
+        if self.shipper.trouble is None and self._store_trouble is not None:
+            self._trouble_changed(None)  # the probe's, which may look again only in a while
         if self.last_version is None:
             self.pool.submit(self._note_delivery)
             destination = s3_display_path(self.settings.s3_bucket, self.prefix or "")
@@ -427,6 +462,14 @@ class ArchiveService:
             self._trouble_since = self._trouble_since or time.time()
             self.log.warning("bookstore: saves wait in the outbox: %s. %s", str(error).rstrip("."), error.hint)
 
+    def _removal_failed(self, error: OutboxError) -> None:
+        if self._removal_trouble is None:
+            self.log.error("bookstore: entries that are done with cannot be removed from the outbox: %s", error)
+        self._removal_trouble = error
+
+    def _missed(self, path: str) -> None:
+        self.log.error("bookstore: neither the outbox nor memory takes a save of %s; its file is archived later", path)
+
     def _outbox_changed(self, error: OutboxError | None) -> None:
         if error is None:
             self.log.info("bookstore: the outbox takes saves again")
@@ -439,7 +482,7 @@ class ArchiveService:
         """The archive's state."""
         if not self.is_configured:
             return ArchiveStatus("off", problems=[NO_BUCKET, *map(Problem.of_setting, self.problems)])
-        parcels = list(self.shipper.parcels())
+        parcels = [*self.shipper.parcels(), *self._early]
         missed = self.intake.missed
         unprotected = [parcel.entry.path for parcel in parcels if not parcel.is_protected]
         problems = list(self._problems())
@@ -468,15 +511,15 @@ class ArchiveService:
 
     def document(self) -> dict[str, Any]:
         """What ``GET /api/bookstore`` answers."""
-        features = validate_bookstore(self.settings)
-        return {"release": __version__, "features": features, "archive": self.status().to_dict()}
+        return {"release": __version__, "features": self.features, "archive": self.status().to_dict()}
 
     def _problems(self) -> Iterator[Problem]:
         yield from map(Problem.of_setting, self.blocking_problems)
         if self._store_trouble is not None:
             yield Problem.of_error(self._store_trouble, self._trouble_since)
-        if self.intake.trouble is not None:
-            yield Problem.of_error(self.intake.trouble)
+        for trouble in (self.intake.trouble, self._adoption_trouble):
+            if trouble is not None:
+                yield Problem.of_error(trouble)
         for kind, count in self._aside.items():
             if count:
                 yield Problem(
@@ -495,6 +538,8 @@ class ArchiveService:
                 f"The outbox {self.outbox.directory} is on {self._filesystem}: {why}.",
                 "Set c.BookstoreSettings.outbox_dir to a directory on a lasting disk.",
             )
+        if self._removal_trouble is not None:
+            yield Problem.of_error(self._removal_trouble)
         for left in self._left:
             root = left.owner.root_dir if left.owner else "unknown"
             yield Problem(

@@ -93,6 +93,7 @@ class _Lane:
     is_ready: bool = False
     timer: asyncio.TimerHandle | None = None
     last_shipped: float = float("-inf")
+    thinned: list[EntryRef] = field(default_factory=list)
 
 
 class Shipper:
@@ -370,7 +371,7 @@ class Shipper:
             self._leaves(lane, thinned)
             self.thinned += 1
             if thinned.ref is not None:
-                self._remove_soon(thinned.ref)
+                lane.thinned.append(thinned.ref)
         return 0.0
 
     @staticmethod
@@ -402,6 +403,8 @@ class Shipper:
         wait = 0.0
         try:
             async with self.locks.hold(lane.path):
+                thinned, lane.thinned = lane.thinned, []
+                await self._remove_for_good(*thinned)
                 done, wait = await self._attempt(lane, parcel)
             if done:
                 self._leaves(lane, parcel)
@@ -443,7 +446,10 @@ class Shipper:
             return False, await self._failed(parcel, e)
         self._succeeded(lane, delivered)
         self._report.delivered(parcel, delivered)
-        if parcel.ref is not None:
+        if parcel.ref is not None and delivered.how == "unchanged":
+            # The store does not hold this record: should its entry come back, it would be stored on top of newer ones.
+            await self._remove_for_good(parcel.ref)
+        elif parcel.ref is not None:
             self._remove_soon(parcel.ref)
         return True, 0.0
 
@@ -530,6 +536,13 @@ class Shipper:
         self._to_remove.append(ref)
         if self._remover is None or self._remover.done():
             self._remover = asyncio.get_running_loop().create_task(self._remove())
+
+    async def _remove_for_good(self, *refs: EntryRef) -> None:
+        for ref in refs:
+            try:
+                await asyncio.to_thread(self._outbox.remove, ref, for_good=True)
+            except OutboxError as e:
+                self._report.outbox_failed(e)
 
     async def _remove(self) -> None:
         while self._to_remove:

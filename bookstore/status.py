@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from bookstore.bookstore_config import SettingProblem
     from bookstore.errors import BookstoreError
 
+#: The year 10000, in seconds since the epoch.
+_END_OF_TIME = 253_402_300_800
+
 #: How many paths and set-aside saves the document names.
 NAMES_SHOWN = 20
 
@@ -136,7 +139,7 @@ class ArchiveStatus:
 
 
 def iso(seconds: float | None) -> str | None:
-    """Seconds since the epoch as ISO 8601 in UTC."""
-    if seconds is None:
+    """Seconds since the epoch as ISO 8601 in UTC; None for none, and for what is no time that a calendar knows."""
+    if seconds is None or not 0 <= seconds < _END_OF_TIME:
         return None
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")

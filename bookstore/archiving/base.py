@@ -51,12 +51,15 @@ _TASKS: set[asyncio.Task[None]] = set()
 
 
 class Archiving(ContentsManager):
-    """What archiving adds to every manager, sync or async."""
+    """What archiving adds to every manager, sync or async.
+
+    Its private methods carry the project's name: managers have private methods of their own.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # The manager that was built last is the one that serves.
-        service_of(self).archive_now = weakly(weakref.WeakMethod(self._archive_now))
+        service_of(self).archive_now = weakly(weakref.WeakMethod(self._bookstore_archive_now))
 
     @property
     def settings(self) -> BookstoreSettings:
@@ -88,7 +91,7 @@ class Archiving(ContentsManager):
         service = service_of(self)
         if not service.is_configured:
             return
-        path, content = self._canonical(record.filepath), record.content.encode("utf-8")
+        path, content = self._bookstore_canonical(record.filepath), record.content.encode("utf-8")
         # In turn: the order of the calls is the order of the versions.
         async with save_locks(service).hold([path]):
             draft = service.draft(path, queued_time=record.queued_time)
@@ -109,7 +112,7 @@ class Archiving(ContentsManager):
             warnings.simplefilter("ignore", DeprecationWarning)
             super().run_pre_save_hook(model, path, **kwargs)
         if current_call() is not None:
-            self._draw_ticket(path)
+            self._bookstore_draw_ticket(path)
         elif model.get("type") == "notebook" and service_of(self).archives(path):
             text = notebook_bytes(nbformat.from_dict(model["content"])).decode("utf-8")
             record = ArchiveRecord(path.strip("/"), text, time.time())
@@ -125,21 +128,26 @@ class Archiving(ContentsManager):
         A hook of the user's that rejects the save leaves no ticket.
         """
         super().run_pre_save_hooks(model, path, **kwargs)
-        self._draw_ticket(path)
+        self._bookstore_draw_ticket(path)
 
-    def _draw_ticket(self, path: str) -> None:
+    def _bookstore_draw_ticket(self, path: str) -> None:
         call = current_call()
-        path = self._canonical(path)
-        if call is not None and service_of(self).archives(path):
-            call.tickets[path] = service_of(self).draft(path, reason=call.reason, source=self._source)
+        if call is None:
+            return
+        try:
+            path = self._bookstore_canonical(path)
+            if service_of(self).archives(path):
+                call.tickets[path] = service_of(self).draft(path, reason=call.reason, source=self._bookstore_source)
+        except Exception:  # archiving never fails a save; the ticket is drawn when the file is written
+            self.log.exception("bookstore: no ticket could be drawn for %s", path)
 
     # -- parts of the way of a save --------------------------------------------------------------------------------
 
     @property
-    def _source(self) -> str:
+    def _bookstore_source(self) -> str:
         return "file" if isinstance(self, FileContentsManager) else "model"
 
-    def _canonical(self, path: str) -> str:
+    def _bookstore_canonical(self, path: str) -> str:
         """The one way to spell a path: ``a/../b.ipynb`` and ``b.ipynb`` are one file, one key and one lock."""
         if isinstance(self, FileContentsManager):
             try:
@@ -148,16 +156,18 @@ class Archiving(ContentsManager):
                 pass
         return "/".join(part for part in path.split("/") if part)
 
-    def _take_ticket(self, call: Call, path: str, previous_path: str = "") -> Draft:
+    def _bookstore_take_ticket(self, call: Call, path: str, previous_path: str = "") -> Draft:
         """The ticket that the hook drew, or one drawn now where the manager runs no hook."""
         call.captured.add(path)
         ticket = call.tickets.pop(path, None)
         if ticket is None:
-            ticket = service_of(self).draft(path, reason=call.reason, source=self._source, previous_path=previous_path)
+            ticket = service_of(self).draft(
+                path, reason=call.reason, source=self._bookstore_source, previous_path=previous_path
+            )
         return ticket
 
     @contextmanager
-    def _call(self, reason: str) -> Iterator[Call]:
+    def _bookstore_call(self, reason: str) -> Iterator[Call]:
         """One call from its beginning to its end; what it took is queued whatever becomes of the rest of it."""
         outer = current_call()
         if outer is not None:
@@ -175,32 +185,60 @@ class Archiving(ContentsManager):
             except Exception:
                 self.log.exception("bookstore: queueing went wrong; what was saved waits in the outbox")
 
-    def _missed(self, path: str) -> None:
+    def _bookstore_missed(self, path: str) -> None:
         self.log.exception(
             "bookstore: a save of %s could not be taken; the file is archived when that is possible", path
         )
         service_of(self).intake.miss(path)
 
-    async def _archive_now(self, path: str) -> bool:
-        """Archive a path as it is stored now, in turn with its saves; whether it was taken."""
+    async def _bookstore_archive_now(self, path: str) -> bool:
+        """Archive a path as it is stored now, or the files of a directory, in turn with their saves.
+
+        Returns
+        -------
+        bool
+            Whether all of it was taken.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is not there any more.
+        """
+        if await ensure_async(self.dir_exists(path)):
+            return all([await self._bookstore_archive_now(file) for file in await self._bookstore_list_files(path)])
+        if not await ensure_async(self.file_exists(path)):
+            raise FileNotFoundError(path)
         service = service_of(self)
         async with save_locks(service).hold([path]):
-            content = await self._read_current(path)
-            draft = service.draft(path, source=self._source)
+            content = await self._bookstore_read_current(path)
+            draft = service.draft(path, source=self._bookstore_source)
             loop = asyncio.get_running_loop()
             parcel = await loop.run_in_executor(service.pool, service.intake.take, draft, content)
             service.submit([parcel])
         return parcel is not None
 
-    async def _read_current(self, path: str) -> bytes:
+    async def _bookstore_list_files(self, directory: str) -> list[str]:
+        """The paths of the files below a directory that are archived."""
+        if isinstance(self, FileContentsManager):
+            return await asyncio.to_thread(self._bookstore_files_below, directory)
+        found: list[str] = []
+        listing = await ensure_async(self.get(directory, content=True))
+        for item in listing["content"]:
+            if item["type"] == "directory":
+                found += await self._bookstore_list_files(item["path"])
+            elif service_of(self).archives(item["path"]):
+                found.append(item["path"])
+        return found
+
+    async def _bookstore_read_current(self, path: str) -> bytes:
         """A path's bytes as they are stored now."""
         if isinstance(self, FileContentsManager):
             os_path = Path(self._get_os_path(path))
             if await asyncio.to_thread(os_path.is_file):
                 return await asyncio.to_thread(os_path.read_bytes)
-        return bytes_of(await ensure_async(self._get_stored(path)))
+        return bytes_of(await ensure_async(self._bookstore_get_stored(path)))
 
-    def _get_stored(self, path: str) -> Any:
+    def _bookstore_get_stored(self, path: str) -> Any:
         """The model from which `_bytes_of` takes the bytes: as a file, which changes nothing, if the manager can."""
         if not inspect.iscoroutinefunction(self.get):
             try:
@@ -210,9 +248,9 @@ class Archiving(ContentsManager):
             except (HTTPError, UnicodeDecodeError):
                 pass
             return self.get(path, content=True)
-        return self._get_stored_async(path)
+        return self._bookstore_get_stored_async(path)
 
-    async def _get_stored_async(self, path: str) -> dict[str, Any]:
+    async def _bookstore_get_stored_async(self, path: str) -> dict[str, Any]:
         try:
             model: dict[str, Any] = await self.get(path, content=True, type="file")
             if isinstance(model.get("content"), str):
@@ -222,7 +260,7 @@ class Archiving(ContentsManager):
         whole: dict[str, Any] = await self.get(path, content=True)
         return whole
 
-    def _files_below(self, directory: str) -> list[str]:
+    def _bookstore_files_below(self, directory: str) -> list[str]:
         """The paths of the files of a local directory that are archived."""
         found = []
         top = self._get_os_path(directory)  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jupyter_server.services.contents.filemanager import FileContentsManager
+from traitlets.config import Config
 
 from bookstore.bookstore_config import BookstoreSettings
 from bookstore.path_locks import ReentrantPathLocks
@@ -32,7 +33,7 @@ class Call:
     tickets: dict[str, Draft] = field(default_factory=dict)
     captured: set[str] = field(default_factory=set)
     parcels: list[Parcel | None] = field(default_factory=list)
-    pending: list[asyncio.Future[Parcel | None]] = field(default_factory=list)
+    pending: list[tuple[str, asyncio.Future[Parcel | None]]] = field(default_factory=list)
     active: bool = True
 
 
@@ -48,9 +49,16 @@ def service_of(manager: ContentsManager) -> ArchiveService:
     owner: Any = manager.parent if manager.parent is not None else manager
     service = _SERVICES.get(owner)
     if service is None:
-        service = _SERVICES[owner] = ArchiveService(
-            BookstoreSettings.load(parent=owner), root_dir=_root_dir(manager), log=manager.log
-        )
+        # A manager that belongs to no server is to be forgotten when nobody uses it, so its settings do not hold it.
+        source = {"parent": owner} if manager.parent is not None else {"config": manager.config}
+        try:
+            service = ArchiveService(BookstoreSettings.load(**source), root_dir=_root_dir(manager), log=manager.log)
+        except Exception:
+            # Whatever it is, it keeps neither Jupyter from starting nor a save from being made.
+            manager.log.exception("bookstore: these settings cannot be used at all, so saves are not archived")
+            nothing = BookstoreSettings(config=Config(), s3_bucket="")
+            service = ArchiveService(nothing, root_dir="", log=manager.log)
+        _SERVICES[owner] = service
     return service
 
 

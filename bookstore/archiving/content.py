@@ -15,9 +15,22 @@ def notebook_bytes(nb: Any, capture_validation_error: dict[str, Any] | None = No
     return content if content.endswith(b"\n") else content + b"\n"
 
 
+def is_complete(model: dict[str, Any]) -> bool:
+    """Whether saving a model leaves a whole file: it is no directory, and no part of a chunked upload but the last."""
+    return model.get("type") != "directory" and model.get("chunk") in (None, -1)
+
+
 def bytes_of(model: dict[str, Any]) -> bytes:
-    """The bytes that a model stands for."""
+    """The bytes that a model stands for.
+
+    Raises
+    ------
+    IsADirectoryError
+        It stands for a directory.
+    """
     content = model["content"]
+    if model["type"] == "directory":
+        raise IsADirectoryError(f"{model.get('path')!r} is a directory")
     if model["type"] == "notebook":
         return notebook_bytes(nbformat.from_dict(content))
     if isinstance(content, bytes):

@@ -222,11 +222,11 @@ def _judge(call: Call, status: int, code: str, region: str) -> tuple[type[Storag
         if kind is StorageError:
             return kind, _HINT_NOT_IMPLEMENTED if status == 501 else _HINT_ENDPOINT
         return kind, _HINT_LIST if kind is AccessDenied and call.operation in _READS else None
-    return _judge_status(call, status)
+    return _judge_status(call, status, has_code=code != str(status))
 
 
-def _judge_status(call: Call, status: int) -> tuple[type[StorageError], str | None]:
-    """Choose by the HTTP status alone."""
+def _judge_status(call: Call, status: int, *, has_code: bool) -> tuple[type[StorageError], str | None]:
+    """Choose by the HTTP status; ``has_code`` tells whether the answer said anything more, though nothing known."""
     by_status: dict[int, tuple[type[StorageError], str | None]] = {
         307: (StoreFault, None),
         401: (CredentialsRejected, None),
@@ -246,7 +246,8 @@ def _judge_status(call: Call, status: int) -> tuple[type[StorageError], str | No
     if status == 409:
         return (PreconditionFailed if call.operation == "PutObject" else StoreFault), None
     if status == 400 and call.operation in _WRITES:
-        return ObjectRefused, None
+        # An S3 server says what is wrong with an object. Without a word, it was something in between that answered.
+        return (ObjectRefused if has_code else StoreFault), None
     if status == 400 and call.operation in _READS and call.version_id is not None:
         # "Invalid version id specified": no version has such a name.
         return ObjectMissing, None

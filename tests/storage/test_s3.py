@@ -255,7 +255,7 @@ async def test_a_code_becomes_the_error_that_fits(
         ("put", 429, errors.StoreThrottled),
         ("put", 500, errors.StoreFault),
         ("put", 403, errors.AccessDenied),
-        ("put", 400, errors.ObjectRefused),
+        ("put", 400, errors.StoreFault),
         ("put", 408, errors.StoreTimeout),
         ("put", 409, errors.PreconditionFailed),
         ("put", 418, errors.StorageError),

@@ -409,6 +409,7 @@ def test_the_directory_itself_is_synced_before_an_entry_can_be_in_it(make_outbox
     own = outbox.open()
     steps = [call for call in disk.calls if call[0] in ("write_new", "sync_directory")]
     assert steps == [
+        ("sync_directory", str(outbox.directory.parent)),
         ("write_new", str(own / "owner.json")),
         ("sync_directory", str(own)),
         ("sync_directory", str(outbox.directory)),
@@ -849,3 +850,33 @@ def test_strange_names_in_the_directory_are_passed_over(make_outbox, put):
     look = outbox.adopt(_everybody, Watch())
     assert (look.adopted, look.alive, look.left) == ((), 0, ())
     assert make_outbox().open().name.startswith("00000002-")
+
+
+def test_a_save_that_is_being_taken_while_the_server_stops_is_kept(make_outbox, entry_of):
+    outbox = make_outbox()
+    partial = outbox.write(entry_of(outbox, b"{}"), b"{}")
+    outbox.close()
+    ref = outbox.commit(partial)
+    assert ref.file.exists()
+    assert len(make_outbox().adopt(lambda owner: True, Watch()).adopted) == 1
+
+
+def test_a_directory_that_may_not_be_looked_into_does_not_keep_others_from_being_adopted(make_outbox, put, monkeypatch):
+    left = make_outbox()
+    put(left)
+    left.close()
+    other = make_outbox()
+    put(other)
+    other.close()
+    closed, forbidden = Watch(), next(left.directory.glob(f"*-{left.instance}"))
+    is_alive = closed.is_alive
+
+    def guarded(directory, owner):
+        if directory == forbidden:
+            raise PermissionError(13, "not yours")
+        return is_alive(directory, owner)
+
+    monkeypatch.setattr(closed, "is_alive", guarded)
+    adoption = make_outbox().adopt(lambda owner: True, closed)
+    assert len(adoption.adopted) == 1
+    assert adoption.alive == 1
