@@ -34,7 +34,7 @@ class Draft:
         Its place in the order of saves.
     queued_time : float
         Seconds since the epoch.
-    user, reason, source, previous_key : str
+    user, reason, source, previous_key, previous_record : str
         As in `Provenance`.
     """
 
@@ -46,6 +46,7 @@ class Draft:
     reason: str = "save"
     source: str = "file"
     previous_key: str = ""
+    previous_record: str = ""
 
 
 class Intake:
@@ -235,6 +236,7 @@ class Intake:
             source=draft.source,
             reason=draft.reason,
             previous_key=draft.previous_key,
+            previous_record=draft.previous_record,
         )
         return Entry(draft.path, draft.key, len(content), provenance)
 

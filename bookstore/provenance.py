@@ -36,6 +36,7 @@ _FIELDS = {
     "user": "user",
     "host": "host",
     "root_dir": "root",
+    "previous_record": "previous-record",
     "previous_key": "previous-key",
 }
 
@@ -64,8 +65,9 @@ class Provenance:
         ``file`` where the bytes are those of a local file, ``model`` where a contents manager gave them back.
     reason : str
         ``save``, ``rename``, ``copy``, ``restore``, ``upload`` …
-    previous_key : str
-        The key that a renamed path had before; otherwise empty.
+    previous_key, previous_record : str
+        The key that a renamed path had before, and the record of its last save there as far as this server knows it;
+        otherwise empty.
     """
 
     record_id: str
@@ -80,6 +82,7 @@ class Provenance:
     source: str = "file"
     reason: str = "save"
     previous_key: str = ""
+    previous_record: str = ""
 
     @property
     def origin(self) -> str:

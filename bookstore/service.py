@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 #: Seconds after the start until the store is looked at: starting up comes first.
 PROBE_DELAY = 2.0
+
+#: Of how many paths the record of the last save is remembered.
+RECORDS_REMEMBERED = 10_000
 
 #: Seconds after which reading a file again is tried later: a save of it may hang.
 ARCHIVE_NOW_TIMEOUT = 60.0
@@ -116,6 +119,7 @@ class ArchiveService:
         self._set_aside_recently: deque[dict[str, str]] = deque(maxlen=NAMES_SHOWN)
         self._aside = {"quarantine": 0, "refused": 0}
         self._left: tuple[LeftBehind, ...] = ()
+        self._last_records: OrderedDict[str, str] = OrderedDict()
         self._undecided = 0
         self._told_problems = False
         self._shipping = asyncio.Event()
@@ -214,6 +218,7 @@ class ArchiveService:
             reason=reason,
             source=source,
             previous_key=(self._key(previous_path) or "") if previous_path else "",
+            previous_record=self._last_records.get(previous_path, ""),
         )
 
     def submit(self, parcels: Iterable[Parcel | None]) -> None:
@@ -231,6 +236,14 @@ class ArchiveService:
             return
         for parcel in taken:
             self.shipper.add(parcel)
+            self._remember(parcel)
+
+    def _remember(self, parcel: Parcel) -> None:
+        """Keep the record of a path's last save, for the rename that may follow."""
+        self._last_records[parcel.entry.path] = parcel.entry.provenance.record_id
+        self._last_records.move_to_end(parcel.entry.path)
+        while len(self._last_records) > RECORDS_REMEMBERED:
+            self._last_records.popitem(last=False)
 
     # -- life ------------------------------------------------------------------------------------------------------
 

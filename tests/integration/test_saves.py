@@ -121,12 +121,15 @@ def test_the_notebooks_of_a_copied_directory_are_archived(jupyter, shared_bucket
 
 def test_a_renamed_notebook_is_archived_under_its_new_key_and_says_where_it_was(jupyter, shared_bucket):
     jupyter.save("before.ipynb", notebook("same bytes"))
+    jupyter.flush()
+    record = shared_bucket.metadata("workspace/before.ipynb")["bookstore-record"]
     jupyter.ok("PATCH", contents_url("before.ipynb"), {"path": "after.ipynb"})
     jupyter.flush()
     assert shared_bucket.versions("workspace/after.ipynb") == [jupyter.on_disk("after.ipynb")]
     metadata = shared_bucket.metadata("workspace/after.ipynb")
     assert metadata["bookstore-reason"] == "rename"
     assert metadata["bookstore-previous-key"] == "workspace/before.ipynb"
+    assert metadata["bookstore-previous-record"] == record
     assert len(shared_bucket.rows("workspace/before.ipynb")) == 1, "a rename touches nothing in the archive"
 
 
