@@ -1,9 +1,9 @@
 """An S3 server of one's own for the demo: SeaweedFS from its wheel, or moto where there is none.
 
-Between this process and the server stands a small supervisor, a Python process that needs only the standard library.
-It reads a pipe that this process holds open. When that pipe ends, however this process ended, it stops the server.
-What even that leaves behind (the supervisor itself was killed) is found by the next start, by process number and
-start time, and stopped there.
+Between this process and the server stands a small supervisor, a Python process that needs only the standard library
+(`bookstore.embedded_supervisor`). It reads a pipe that this process holds open. When that pipe ends, however this
+process ended, it stops the server. What even that leaves behind (the supervisor itself was killed) is found by the next
+start, by process number and start time, and stopped there.
 
 In the directory, which only its owner may enter:
 
@@ -24,7 +24,6 @@ import hmac
 import http.client
 import importlib.metadata
 import importlib.util
-import inspect
 import json
 import os
 import re
@@ -74,6 +73,9 @@ SERVICES = ("s3", "master", "filer", "volume", "admin")
 
 #: The parts of its environment that SeaweedFS or moto would take settings from.
 FOREIGN_SETTINGS = ("AWS_", "MOTO_", "S3_", "WEED_")
+
+#: Run by its path, so that it needs neither bookstore nor anything that is installed.
+_SUPERVISOR = Path(__file__).with_name("embedded_supervisor.py")
 
 STATE_FILE = "state.json"
 LOG_FILE = "server.log"
@@ -451,7 +453,7 @@ class EmbeddedS3:
         with os.fdopen(os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             # Of its own session (Windows: group), so that Ctrl-C ends Jupyter first, which still has saves to ship.
             self._supervisor = subprocess.Popen(  # noqa: S603  # our own interpreter, our own program
-                [sys.executable, "-I", "-S", "-c", _SUPERVISOR, str(self._stop_timeout), *command],
+                [sys.executable, "-I", "-S", str(_SUPERVISOR), str(self._stop_timeout), *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -725,7 +727,8 @@ def shared_machine_warning() -> str | None:
     named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
     return (
         f"Other people can log in to this machine ({named}), and SeaweedFS's internal ports on {LOOPBACK} ask nobody "
-        "for a password: they could read and change what this demo stores."
+        "for a password: they could read and change what this demo stores. Keep nothing secret in it, or run it where "
+        "only you can log in."
     )
 
 
@@ -762,7 +765,7 @@ def _signal(send: Callable[[], object]) -> None:
 def _choose_ports() -> dict[str, int]:
     numbers = list(PORT_RANGE)
     secrets.SystemRandom().shuffle(numbers)
-    free = (port for port in numbers if _is_free(port) and _is_free(port + GRPC_OFFSET))
+    free = (port for port in numbers if is_free(port) and is_free(port + GRPC_OFFSET))
     ports = dict(zip(SERVICES, free, strict=False))
     if len(ports) < len(SERVICES):
         raise StorageError(
@@ -773,10 +776,11 @@ def _choose_ports() -> dict[str, int]:
 
 
 def _are_free(ports: Mapping[str, int]) -> bool:
-    return set(ports) == set(SERVICES) and all(_is_free(p) and _is_free(p + GRPC_OFFSET) for p in ports.values())
+    return set(ports) == set(SERVICES) and all(is_free(p) and is_free(p + GRPC_OFFSET) for p in ports.values())
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a server of this user could listen on a port of the loopback address now."""
     with socket.socket() as probe:
         # As the server will ask for it: without this, POSIX refuses a port for a minute after its last connection,
         # and Windows gives away one that is in use.
@@ -818,67 +822,5 @@ def _remove_sockets(ports: Mapping[str, int]) -> None:
             with contextlib.suppress(FileNotFoundError):
                 status = path.lstat()
                 # Not where the port is in use: another demo of this user may have taken it meanwhile.
-                if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid() and _is_free(number):
+                if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid() and is_free(number):
                     path.unlink()
-
-
-def _supervise() -> None:
-    """Run a server until it ends or the pipe on standard input does.
-
-    Runs alone, in an interpreter of its own that has the standard library only: arguments are the seconds that the
-    server may take to stop, and its command. Prints the server's process number.
-    """
-    import ctypes
-    import os
-    import signal
-    import subprocess
-    import sys
-    import threading
-
-    patience, command, me = float(sys.argv[1]), sys.argv[2:], os.getpid()
-    prepare = None
-    if sys.platform != "win32":
-        os.umask(0o077)
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-
-        def prepare() -> None:
-            libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: the server follows a supervisor that is killed
-            if os.getppid() != me:
-                os._exit(1)
-
-    server = subprocess.Popen(  # noqa: S603  # the command that bookstore has put together
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr.fileno(),
-        preexec_fn=prepare,  # there are no threads yet
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-    )
-
-    def end(*_: object) -> None:
-        if sys.platform != "win32":
-            server.terminate()
-            return
-        try:
-            server.send_signal(signal.CTRL_BREAK_EVENT)
-        except OSError:  # there is no console to send it through
-            server.kill()
-
-    def watch() -> None:
-        os.read(0, 1)  # a byte or the end: either way the demo wants no server any more
-        end()
-        try:
-            server.wait(patience)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    sys.stdout.write(f"{server.pid}\n")
-    sys.stdout.flush()
-    threading.Thread(target=watch, daemon=True).start()
-    status = server.wait()
-    os._exit(status if status >= 0 else 128 - status)
-
-
-_SUPERVISOR = f"{inspect.getsource(_supervise)}\n_supervise()"

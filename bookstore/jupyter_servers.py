@@ -92,8 +92,12 @@ def server_at(url: str, token: str, environ: Mapping[str, str] = os.environ) -> 
     JupyterServerError
         It is no address.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port that is no number
+        is_address = False
+    if not is_address:
         raise JupyterServerError("--url gives no address.", "It looks like http://localhost:8888/.")
     # Whoever copies the address out of the browser copies the page as well.
     path = parts.path

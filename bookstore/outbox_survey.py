@@ -86,6 +86,23 @@ def survey(directory: Path) -> Survey:
         raise OutboxUnavailable(f"looking into the outbox {directory}: {e.strerror or e}") from e
 
 
+def is_outbox(directory: Path) -> bool:
+    """Whether a directory is, or could become, an outbox: it holds what one holds, or nothing at all.
+
+    Raises
+    ------
+    OutboxUnavailable
+        It cannot be read.
+    """
+    try:
+        if instance_directories(directory) or any((directory / kind).is_dir() for kind in (QUARANTINE, REFUSED)):
+            return True
+        # Hidden files come from anywhere: file managers, NFS, a doctor that was killed.
+        return all(path.name.startswith(".") for path in directory.iterdir())
+    except OSError as e:
+        raise OutboxUnavailable(f"looking into the outbox {directory}: {e.strerror or e}") from e
+
+
 def _look(directory: Path) -> Waiting | None:
     sizes = {}
     for file in _entries(directory):

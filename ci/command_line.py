@@ -70,7 +70,7 @@ class CommandLine:
 
     def command(self, *args: str) -> list[str]:
         """What is run."""
-        return [sys.executable, "-m", "bookstore.cli", *args]
+        return [sys.executable, "-m", "bookstore", *args]
 
     def run(self, *args: str, cwd: Path | None = None, timeout: float = 120.0, **environment: str) -> Ran:
         """Run a command to its end."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -39,6 +41,21 @@ def test_the_program_by_another_name_calls_itself_so(cli, monkeypatch, capsys):
     assert "usage: jupyter bookstore status" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("arguments", [["help"], ["help", "drain"], ["help", "help"], ["--json", "help", "demo"]])
+def test_help_may_be_asked_for_by_a_word(cli, arguments):
+    ran = cli.run(*arguments)
+    command = [name for name in arguments if name in COMMANDS]
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == cli.run(*command, "--help").out
+
+
+@pytest.mark.parametrize("module", ["bookstore", "bookstore.cli"])
+def test_the_package_runs_as_a_program(cli, module):
+    command = [sys.executable, "-m", module, "--version"]
+    ran = subprocess.run(command, cwd=cli.root, env=cli.environment, capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout.decode().split()[0]) == (0, "bookstore")
+
+
 @pytest.mark.parametrize(
     ("arguments", "suggestion"),
     [
@@ -57,6 +74,12 @@ def test_the_program_by_another_name_calls_itself_so(cli, monkeypatch, capsys):
         (["demo", "--app", "classic"], "--help"),
         (["status", "--token", SECRET], "--url"),
         (["status", "--root", "/nowhere/at/all"], "below the server's root"),
+        (["doctor", "--root", "/nowhere/at/all"], "root directory"),
+        (["status", "--url", "foo"], "http://localhost:8888/"),
+        (["flush", "--url", "http://[::1"], "http://localhost:8888/"),
+        (["status", "--url", "http://localhost:many/"], "http://localhost:8888/"),
+        (["help", "drian"], "Did you mean drain?"),
+        (["hlep"], "Did you mean help?"),
         (["status", "surplus"], "--help"),
         ([], "demo, doctor"),
     ],
@@ -128,8 +151,6 @@ def test_wrong_values_are_told_and_never_trace_back(cli, setting):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(cli):
-    import subprocess
-
     process = subprocess.Popen(
         cli.command("status", "--json"),
         cwd=cli.root,

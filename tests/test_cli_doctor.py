@@ -101,7 +101,11 @@ def test_unversioned_bucket(cli, moto):
     bucket = Bucket(moto, moto.create_bucket("doctor-unversioned", versioned=False))
     states, ran = examine(cli, bucket)
     assert (states["write"], states["versioned"], states["history"]) == ("ok", "failed", "skipped")
-    assert "put-bucket-versioning --bucket doctor-unversioned" in ran.out
+    (versioned,) = [finding for finding in ran.json()["findings"] if finding["step"] == "versioned"]
+    assert versioned["hint"] == (
+        f"aws --endpoint-url {moto.endpoint_url} s3api put-bucket-versioning --bucket doctor-unversioned "
+        "--versioning-configuration Status=Enabled"
+    )
     allowed, _ = examine(cli, bucket, "--BookstoreSettings.allow_unversioned=True")
     assert allowed["versioned"] == "warning"
 
@@ -131,6 +135,43 @@ def test_nothing_listens(cli, bucket):
     assert {states[step] for step in STORE_STEPS[2:]} == {"skipped"}
 
 
+class _Stranger(http.server.BaseHTTPRequestHandler):
+    """Answers as a web page's server does that knows no such page."""
+
+    status = 404
+
+    def _answer(self) -> None:
+        page = b"<html><body>There is no such page.</body></html>"
+        self.send_response(self.status)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(page)
+
+    do_GET = do_PUT = do_HEAD = do_POST = _answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
+def test_what_is_no_s3_service_is_told(cli, bucket, status):
+    with serving(type("Handler", (_Stranger,), {"status": status})) as url:
+        states, ran = examine(cli, bucket, JPYNB_S3_ENDPOINT_URL=url)
+    assert f"what answers at {url} is no S3 service: status {status}, text/html" in ran.out
+    assert states["reachable"] == "failed"
+    assert {states[step] for step in STORE_STEPS[2:]} == {"skipped"}
+
+
+def test_a_jupyter_server_is_no_s3_service(cli, bucket, start_jupyter):
+    jupyter = start_jupyter()
+    states, ran = examine(cli, bucket, JPYNB_S3_ENDPOINT_URL=f"http://127.0.0.1:{jupyter.port}")
+    assert states["reachable"] == "failed"
+    assert "is no S3 service" in ran.out
+    assert "TornadoServer" in ran.out
+
+
 def test_no_credentials(cli, bucket):
     environment = {name: value for name, value in bucket.environment.items() if "KEY" not in name}
     ran = cli.run("doctor", "--json", **environment)
@@ -148,6 +189,21 @@ def test_tells_where_the_sdk_found_credentials_and_not_what(cli, bucket):
     assert "AWS_ACCESS_KEY_ID" in found["message"]
     assert "AKIAOFTHETEST" not in ran.all
     assert "secret-of-the-chain" not in ran.all
+
+
+def test_names_the_file_in_which_the_sdk_found_credentials_and_not_what_it_holds(cli, bucket):
+    environment = {name: value for name, value in bucket.environment.items() if "KEY" not in name}
+    file = cli.home / "keys of mine"
+    file.write_text("[default]\naws_access_key_id = AKIAOFTHETEST\naws_secret_access_key = secret-of-the-file\n")
+    for variable, what in (
+        ("AWS_SHARED_CREDENTIALS_FILE", "the shared credentials file"),
+        ("AWS_CONFIG_FILE", "the SDK's configuration file"),
+    ):
+        ran = cli.run("doctor", "--json", **environment, **{variable: str(file)})
+        (found,) = [f for f in ran.json()["findings"] if f["step"] == "credentials"]
+        assert found["message"] == f"found by the SDK: {what} ({file})"
+        assert "AKIAOFTHETEST" not in ran.all
+        assert "secret-of-the-file" not in ran.all
 
 
 class _Altering(http.server.BaseHTTPRequestHandler):
@@ -197,6 +253,12 @@ class _Altering(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def faulty(url: str, fault: str) -> Iterator[str]:
     handler = type("Handler", (_Altering,), {"upstream": url.removeprefix("http://"), "fault": fault})
+    with serving(handler) as own:
+        yield own
+
+
+@contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)

@@ -240,6 +240,14 @@ def test_wrong_directories_are_told(bucket, cli, outbox):
     ran = cli.run("drain", "--outbox", str(cli.home / "nowhere"), **bucket.environment)
     assert ran.code == 1
     assert "nowhere is no directory" in ran.out
+    (cli.home / "work").mkdir()
+    (cli.home / "work" / "thesis.ipynb").write_text("{}")
+    ran = cli.run("drain", "--outbox", str(cli.home / "work"), **bucket.environment)
+    assert ran.code == 1
+    assert "work is no outbox" in ran.out
+    (cli.home / "empty").mkdir()
+    (cli.home / "empty" / ".DS_Store").write_text("")
+    assert cli.run("drain", "--outbox", str(cli.home / "empty"), **bucket.environment).code == 0
     assert cli.run("drain", **bucket.environment).code == 0, "an outbox that was never needed holds nothing"
     assert not outbox.exists()
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from bookstore.cli.demo_layout import Layout
 from bookstore.jupyter_servers import JupyterServer, running_servers, server_at, servers_for
 from ci.bucket import Bucket
 from ci.command_line import CommandLine, Ran
@@ -74,7 +75,9 @@ def test_several_servers_are_listed_and_a_flush_wants_one(start_jupyter, bucket,
     with second.start():
         ran = cli.run("status", "--json", cwd=tmp_path)
         assert [server["holds_directory"] for server in ran.json()["servers"]] == [False, False]
-        assert str(other_root) in cli.run("status", cwd=tmp_path).out
+        people = cli.run("status", cwd=tmp_path).out
+        assert str(other_root) in people
+        assert "More of one: bookstore status --root" in people
         ran = cli.run("flush", cwd=tmp_path)
         assert ran.code == 1
         assert str(first.root) in ran.err
@@ -91,6 +94,7 @@ def test_two_servers_of_one_root_are_told_apart_by_their_address(start_jupyter, 
         assert "--url" in ran.err
         assert f":{second.port}/" in ran.err
         assert len(cli.run("status", "--json").json()["servers"]) == 2
+        assert "More of one: bookstore status --url" in cli.run("status").out
 
 
 def test_a_server_at_an_address_with_a_token(start_jupyter, bucket, cli, tmp_path):
@@ -169,7 +173,8 @@ def test_a_server_without_a_bucket_is_not_fine(start_jupyter, cli):
 def test_without_a_server_what_waits_on_disk_is_told(start_jupyter, moto, cli):
     ran = cli.run("status")
     assert ran.code == 0
-    assert "Nothing waits" in ran.out
+    assert f"Nothing waits in the outbox of the settings in force, {cli.home / 'data'}" in ran.out
+    assert "Only there was looked" in ran.out
     jupyter = start_jupyter(Bucket(moto, MISSING))
     jupyter.save("a.ipynb", notebook("x"))
     jupyter.save("a.ipynb", notebook("y"))
@@ -181,11 +186,27 @@ def test_without_a_server_what_waits_on_disk_is_told(start_jupyter, moto, cli):
     (owner,) = document["outbox"]["owners"]
     assert (owner["entries"], owner["life"], owner["root_dir"]) == (2, "ended", str(jupyter.root))
     people = cli.run("status")
-    assert "2 saves in the outbox" in people.out
+    assert "2 saves in the outbox of the settings in force" in people.out
     assert "bookstore drain" in people.out
     ran = cli.run("flush")
     assert ran.code == 1
     assert "drain" in ran.err
+
+
+def test_what_a_stopped_demo_left_is_told_beside_servers_that_hold_another_root(start_jupyter, bucket, cli, tmp_path):
+    jupyter = start_jupyter(bucket)
+    demo = Layout(cli.home / "data" / "bookstore" / "demo")
+    demo.prepare()
+    demo.config_file.write_text("")
+    refused = demo.outbox / "refused"
+    refused.mkdir(parents=True)
+    assert cli.run("status", cwd=tmp_path).code == 0
+    (refused / "00000001-00000001-0.entry").write_bytes(b"")
+    ran = cli.run("status", "--root", str(demo.notebooks))
+    assert ran.code == 1
+    assert str(jupyter.root) in ran.out
+    assert f"1 save set aside in {refused}" in ran.out
+    assert cli.run("status").code == 0, "the server that holds the directory was asked, and all is well there"
 
 
 def test_looking_changes_nothing(start_jupyter, moto, cli):

@@ -146,6 +146,13 @@ class TestWhileItRuns:
         assert state.secret_access_key not in running.log_path.read_text()
         assert state.secret_access_key not in repr(running)
 
+    @linux
+    def test_its_supervisor_is_told_by_its_name_in_the_list_of_processes(self, running: EmbeddedS3) -> None:
+        line = processes_of(running)[0].cmdline()
+        assert [Path(part).name for part in line[1:4]] == ["-I", "-S", "embedded_supervisor.py"]
+        assert not [part for part in line if "\n" in part]
+        assert len(line) == 5 + len(processes_of(running)[1].cmdline())
+
     @posix
     def test_keeps_its_files_to_itself(self, running: EmbeddedS3) -> None:
         assert running.directory.stat().st_mode & 0o777 == 0o700
@@ -434,6 +441,7 @@ class TestSharedMachine:
         warning = shared_machine_warning()
         assert warning is not None
         assert "(anna, ben, carl and 1 more)" in warning
+        assert warning.endswith("Keep nothing secret in it, or run it where only you can log in.")
 
     def test_finds_people_whom_the_directory_does_not_list(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Process:

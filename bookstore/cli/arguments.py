@@ -20,6 +20,9 @@ SETTING = "--BookstoreSettings."
 #: Options before the command that take a value of their own.
 _WITH_VALUE = ("--config",)
 
+#: What asks for help as well as ``--help`` does, alone or before a command's name.
+HELP = "help"
+
 _EXIT_CODES = "exit codes: 0 fine, 1 something is wrong, 2 wrong usage, 130 interrupted"
 
 
@@ -166,7 +169,7 @@ def parse(argv: Sequence[str], prog: str) -> tuple[Command, argparse.Namespace, 
     UsageError
         Something is unknown or missing.
     SystemExit
-        After ``--help`` and ``--version``.
+        After ``--help``, ``help`` and ``--version``.
     """
     args, settings = take_settings(argv)
     at = find_command(args)
@@ -174,10 +177,15 @@ def parse(argv: Sequence[str], prog: str) -> tuple[Command, argparse.Namespace, 
         overview(prog).parse_all(args)
         raise UsageError("Which command?", f"One of {', '.join(COMMANDS)}; {prog} --help tells more.")
     name = args.pop(at)
+    if name == HELP:
+        asked = find_command(args)
+        if asked is None:
+            overview(prog).parse_all([*args, "--help"])
+        return parse([*args, "--help"], prog)
     if name not in COMMANDS:
         # It may be the value of a misspelt option.
         overview(prog).refuse_unknown(args[:at])
-        raise UsageError(f"Unknown command {name!r}.", suggestion(name, COMMANDS, prog))
+        raise UsageError(f"Unknown command {name!r}.", suggestion(name, [*COMMANDS, HELP], prog))
     command = COMMANDS[name]
     return command, command_parser(command, prog).parse_all(args), settings
 
@@ -194,7 +202,7 @@ def overview(prog: str) -> StrictParser:
         f"  {prog} demo            see it work, with nothing to configure\n"
         f"  {prog} doctor          check the way to your bucket\n"
         f"  {prog} status --json   the state, for programs\n\n"
-        f"{prog} COMMAND --help tells more of each. {_EXIT_CODES}",
+        f"{prog} {HELP} COMMAND, or {prog} COMMAND --help, tells more of each. {_EXIT_CODES}",
     )
     parser.add_argument("--version", action="version", version=f"bookstore {__version__}")
     _add_common(parser)

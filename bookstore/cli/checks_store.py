@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import http.client
+import re
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from email.message import Message
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from bookstore.bookstore_config import AWS_ENDPOINT
 from bookstore.cli.checks import Finding
@@ -21,8 +27,6 @@ from bookstore.errors import (
     CredentialsMissing,
     CredentialsRejected,
     StorageError,
-    StoreFault,
-    StoreThrottled,
     StoreTimeout,
     StoreUnreachable,
 )
@@ -47,8 +51,6 @@ SAMPLE = 20
 #: Where the SDK found credentials, by its own names ("method" of its credentials).
 _METHODS = {
     "env": "the environment (AWS_ACCESS_KEY_ID)",
-    "shared-credentials-file": "the shared credentials file (~/.aws/credentials)",
-    "config-file": "the SDK's configuration file (~/.aws/config)",
     "assume-role": "an assumed role",
     "assume-role-with-web-identity": "a role for a web identity (AWS_WEB_IDENTITY_TOKEN_FILE)",
     "sso": "AWS single sign-on",
@@ -56,6 +58,31 @@ _METHODS = {
     "iam-role": "the machine's role",
     "custom-process": "a credential process",
 }
+
+#: Those that are files, with the name by which the SDK knows where each is.
+_FILES = {
+    "shared-credentials-file": ("the shared credentials file", "credentials_file"),
+    "config-file": ("the SDK's configuration file", "config_file"),
+}
+
+#: Bytes of an answer that are looked at.
+LOOKED_AT = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the endpoint answers to somebody who shows no credentials.
+
+    Attributes
+    ----------
+    date : datetime or None
+        What it takes the time to be.
+    stranger : str
+        What it is, for people, where it is surely no S3 service; otherwise empty.
+    """
+
+    date: datetime | None
+    stranger: str
 
 
 class StoreDoctor:
@@ -132,7 +159,7 @@ class StoreDoctor:
             raise CredentialsMissing(f"The SDK's search for credentials failed: {type(e).__name__}.") from e
         if found is None:
             raise CredentialsMissing("Neither bookstore's settings nor the SDK's chain gives any.")
-        return Finding(step, "ok", f"found by the SDK: {_METHODS.get(found.method, found.method)}")
+        return Finding(step, "ok", f"found by the SDK: {_place(session, str(found.method))}")
 
     async def _look(self) -> tuple[Probe | None, list[Finding]]:
         """Reachable, accepted, there: one probe tells, by the kind of what goes wrong."""
@@ -142,47 +169,55 @@ class StoreDoctor:
         skipped = [Finding(step, "skipped", "an earlier step failed") for step in BEFORE_WRITING]
         try:
             probe = await self._store.probe()
-        except (StoreUnreachable, StoreTimeout, StoreThrottled, StoreFault) as e:
+        except (StoreUnreachable, StoreTimeout) as e:
             return None, [failed("reachable", e), *skipped[2:]]
-        except (CredentialsRejected, CredentialsMissing) as e:
-            clock = _clock(await asyncio.to_thread(self._ask_time))
-            return None, [reachable, failed("credentials accepted", e), skipped[3], clock]
-        except AccessDenied as e:
-            if self._may_write:
-                # Looking at the bucket may be forbidden where writing is not.
-                bucket = Finding("bucket", "warning", f"{text_of(e)}", e.hint)
-                clock = _clock(await asyncio.to_thread(self._ask_time))
-                return Probe(Versioning.UNKNOWN), [reachable, accepted, bucket, clock]
-            return None, [reachable, accepted, failed("bucket", e), skipped[4]]
-        except BucketMissing as e:
-            clock = _clock(await asyncio.to_thread(self._ask_time))
-            return None, [reachable, accepted, failed("bucket", e), clock]
         except StorageError as e:
-            return None, [failed("reachable", e), *skipped[2:]]
+            answer = await asyncio.to_thread(self._ask)
+            if answer is not None and answer.stranger:
+                stranger = Finding(
+                    "reachable",
+                    "failed",
+                    f"what answers at {where} is no S3 service: {answer.stranger}.",
+                    "Correct scheme, host and port in s3_endpoint_url; a store's web console has another address than "
+                    "its S3 service.",
+                )
+                return None, [stranger, *skipped[2:]]
+            return self._judge(e, [reachable, accepted], skipped, _clock(answer.date if answer else None))
         bucket = Finding("bucket", "ok", f"{self._store.bucket} is there")
         return probe, [reachable, accepted, bucket, _clock(probe.server_time)]
 
-    def _ask_time(self) -> datetime | None:
-        """The ``Date`` of any answer of the endpoint, for when every signed request is refused."""
-        url = self._settings.endpoint or AWS_ENDPOINT
+    def _judge(
+        self, error: StorageError, fine: list[Finding], skipped: list[Finding], clock: Finding
+    ) -> tuple[Probe | None, list[Finding]]:
+        """What an S3 service's refusal says of the steps; with a probe where writing may work all the same."""
+        reachable, accepted = fine
+        if isinstance(error, (CredentialsRejected, CredentialsMissing)):
+            return None, [reachable, failed("credentials accepted", error), skipped[3], clock]
+        if isinstance(error, AccessDenied) and self._may_write:
+            # Looking at the bucket may be forbidden where writing is not.
+            bucket = Finding("bucket", "warning", f"{text_of(error)}", error.hint)
+            return Probe(Versioning.UNKNOWN), [reachable, accepted, bucket, clock]
+        if isinstance(error, (AccessDenied, BucketMissing)):
+            return None, [reachable, accepted, failed("bucket", error), clock]
+        return None, [failed("reachable", error), *skipped[2:]]
+
+    def _ask(self) -> _Answer | None:
+        """What the endpoint answers without credentials, for when every signed request is refused."""
+        endpoint = self._settings.endpoint
+        url = f"{(endpoint or AWS_ENDPOINT).rstrip('/')}/{quote(self._store.bucket)}?versioning"
         context = ssl.create_default_context(cafile=self._settings.s3_ca_bundle or None)
         try:
             with urllib.request.urlopen(  # noqa: S310 - the settings' check lets only http and https pass
-                urllib.request.Request(url, method="HEAD"),  # noqa: S310
-                timeout=10,
-                context=context if url.startswith("https:") else None,
+                url, timeout=10, context=context if url.startswith("https:") else None
             ) as answer:
-                headers = answer.headers
+                status, headers, body = answer.status, answer.headers, answer.read(LOOKED_AT)
         except urllib.error.HTTPError as e:
-            headers = e.headers
-            e.close()
-        except OSError:
+            with e:
+                status, headers, body = e.code, e.headers, e.read(LOOKED_AT)
+        except (OSError, http.client.HTTPException):
             return None
-        try:
-            date = email.utils.parsedate_to_datetime(headers.get("Date", ""))
-        except (TypeError, ValueError):
-            return None
-        return date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)
+        stranger = "" if endpoint is None else _stranger(status, headers, body)
+        return _Answer(_date_of(headers), stranger)
 
     async def _others(self) -> Finding:
         """Look at some keys of the prefix: does another server write there too."""
@@ -212,6 +247,39 @@ class StoreDoctor:
         return Finding(
             step, "ok", f"none among {len(infos)} keys looked at" if infos else "nothing is archived there yet"
         )
+
+
+def _place(session: Any, method: str) -> str:
+    """Where the SDK found credentials."""
+    if method not in _FILES:
+        return _METHODS.get(method, method)
+    what, name = _FILES[method]
+    return f"{what} ({Path(session.get_config_variable(name)).expanduser()})"
+
+
+def _date_of(headers: Message) -> datetime | None:
+    try:
+        date = email.utils.parsedate_to_datetime(headers.get("Date", ""))
+    except (TypeError, ValueError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)
+
+
+def _stranger(status: int, headers: Message, body: bytes) -> str:
+    """What has answered, if it is surely no S3 service.
+
+    S3 names each request in a header, and answers with XML documents whose root is ``Error`` or in its namespace
+    ("Error responses" in the S3 API reference); other S3 services do at least the second.
+    """
+    is_s3 = (
+        any(name.lower().startswith("x-amz-") for name in headers)
+        or re.search(rb"<Error[ >].*<Code>|s3\.amazonaws\.com/doc/", body, re.DOTALL) is not None
+    )
+    # What stands before a service answers in its own words while the service is away.
+    if is_s3 or status >= 500:
+        return ""
+    told = (f"status {status}", headers.get_content_type() if body else "", headers.get("Server", ""))
+    return ", ".join(filter(None, told))
 
 
 def _clock(server_time: datetime | None) -> Finding:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
+import shlex
 import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING
@@ -93,11 +94,13 @@ class WriteChecks:
             return Finding(
                 "versioned", "warning", f"{what}; allow_unversioned is set.", "Each save replaces the one before."
             )
+        where = f" --endpoint-url {shlex.quote(self._settings.endpoint)}" if self._settings.endpoint else ""
         return Finding(
             "versioned",
             "failed",
             f"{what}. Saves wait in the outbox.",
-            f"aws s3api put-bucket-versioning --bucket {self._store.bucket} --versioning-configuration Status=Enabled",
+            f"aws{where} s3api put-bucket-versioning --bucket {shlex.quote(self._store.bucket)} "
+            "--versioning-configuration Status=Enabled",
         )
 
     async def _read_back(self, receipt: Receipt, body: bytes) -> Finding:

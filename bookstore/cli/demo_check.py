@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from bookstore.cli.demo_jupyter import BUCKET, DemoJupyter, Layout
+from bookstore.cli.demo_jupyter import DemoJupyter
+from bookstore.cli.demo_layout import BUCKET, Layout
 from bookstore.cli.demo_welcome import welcome_notebook
 from bookstore.errors import BookstoreError
 from bookstore.jupyter_servers import ask

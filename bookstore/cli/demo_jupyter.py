@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +20,7 @@ from bookstore.jupyter_servers import JupyterServer, JupyterServerError, ServerU
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11
 
+    from bookstore.cli.demo_layout import Layout
     from bookstore.embedded_s3 import EmbeddedS3
 
 App = Literal["lab", "notebook", "server"]
@@ -32,8 +32,6 @@ APPS: Mapping[App, tuple[str, str]] = {
     "server": ("jupyter_server", ""),
 }
 
-BUCKET = "bookstore-demo"
-
 #: Seconds that Jupyter may take until it answers, and until it has stopped.
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
@@ -43,94 +41,6 @@ LOG_LINES = 20
 
 #: What the user or the machine may have set, and the demo must not take over.
 _FOREIGN = ("JPYNB_", "AWS_", "JUPYTERHUB_", "JUPYTER_CONFIG", "JUPYTER_TOKEN", "JUPYTER_NO_CONFIG")
-
-#: In the place that comes before all others. The values are in the environment: no file but the S3 server's own holds
-#: its secret.
-_CONFIG = '''\
-"""The configuration of bookstore's demo; written anew at each start."""
-
-import os
-
-c = get_config()  # noqa: F821
-c.ServerApp.jpserver_extensions = {"bookstore": True}
-c.BookstoreSettings.s3_bucket = os.environ["JPYNB_S3_BUCKET"]
-c.BookstoreSettings.s3_endpoint_url = os.environ["JPYNB_S3_ENDPOINT_URL"]
-c.BookstoreSettings.s3_region_name = os.environ["JPYNB_S3_REGION_NAME"]
-c.BookstoreSettings.s3_access_key_id = os.environ["JPYNB_S3_ACCESS_KEY_ID"]
-c.BookstoreSettings.s3_secret_access_key = os.environ["JPYNB_S3_SECRET_ACCESS_KEY"]
-c.BookstoreSettings.s3_session_token = None
-c.BookstoreSettings.s3_addressing_style = "path"
-c.BookstoreSettings.s3_server_side_encryption = None
-c.BookstoreSettings.s3_kms_key_id = None
-c.BookstoreSettings.s3_ca_bundle = None
-c.BookstoreSettings.workspace_prefix = "workspace"
-c.BookstoreSettings.published_prefix = "published"
-c.BookstoreSettings.scheduled_prefix = "scheduled"
-c.BookstoreSettings.allow_unversioned = False
-c.BookstoreSettings.min_interval = 0.0
-c.BookstoreSettings.outbox_dir = os.environ["BOOKSTORE_DEMO_OUTBOX"]
-'''
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where the demo keeps what.
-
-    Attributes
-    ----------
-    base : Path
-    """
-
-    base: Path
-
-    @property
-    def notebooks(self) -> Path:
-        """Jupyter's root directory."""
-        return self.base / "notebooks"
-
-    @property
-    def s3(self) -> Path:
-        """The S3 server's directory."""
-        return self.base / "s3"
-
-    @property
-    def outbox(self) -> Path:
-        """Where saves wait."""
-        return self.base / "outbox"
-
-    @property
-    def config(self) -> Path:
-        """Jupyter's configuration."""
-        return self.base / "jupyter" / "config"
-
-    @property
-    def data(self) -> Path:
-        """Jupyter's data: signatures, workspaces."""
-        return self.base / "jupyter" / "data"
-
-    @property
-    def log(self) -> Path:
-        """What Jupyter said since its last start."""
-        return self.base / "jupyter" / "jupyter.log"
-
-    @property
-    def credentials(self) -> Path:
-        """The keys, in the form in which other S3 programs read them."""
-        return self.base / "aws-credentials"
-
-    def prepare(self) -> None:
-        """Make the directories, which only their owner may enter."""
-        for directory in (self.base, self.notebooks, self.config, self.data):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.config / "jupyter_server_config.py").write_text(_CONFIG, encoding="utf-8")
-
-    def write_credentials(self, s3: EmbeddedS3) -> None:
-        """Write the file of keys, which only its owner may read."""
-        text = f"[default]\naws_access_key_id = {s3.access_key_id}\naws_secret_access_key = {s3.secret_access_key}\n"
-        self.credentials.unlink(missing_ok=True)
-        fd = os.open(self.credentials, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "w", encoding="ascii") as f:
-            f.write(text)
 
 
 class DemoJupyter:
@@ -208,10 +118,13 @@ class DemoJupyter:
             self.stop()
             raise
 
-    def wait(self) -> int:
-        """Wait until Jupyter ends by itself; its exit code."""
+    def wait(self, seconds: float) -> int | None:
+        """Wait until Jupyter ends by itself; its exit code, or None where it still runs after that time."""
         assert self._process is not None  # noqa: S101 - callers have started it
-        return self._process.wait()
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def stop(self) -> None:
         """Ask Jupyter to stop, which ships what waits, and wait for it; may be called twice."""
@@ -272,12 +185,6 @@ class DemoJupyter:
             "JUPYTER_DATA_DIR": str(self._layout.data),
             "JUPYTER_RUNTIME_DIR": str(self._runtime_dir),
             "JUPYTER_TOKEN": self._token,
-            "JPYNB_S3_BUCKET": BUCKET,
-            "JPYNB_S3_ENDPOINT_URL": self._s3.endpoint_url,
-            "JPYNB_S3_REGION_NAME": "us-east-1",
-            "JPYNB_S3_ACCESS_KEY_ID": self._s3.access_key_id,
-            "JPYNB_S3_SECRET_ACCESS_KEY": self._s3.secret_access_key,
-            "BOOKSTORE_DEMO_OUTBOX": str(self._layout.outbox),
             # The user's own files for the SDK may name what is not there.
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": str(self._layout.credentials),

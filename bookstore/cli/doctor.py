@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bookstore.cli.arguments import UsageError
 from bookstore.cli.commands import FINE, WRONG
 from bookstore.cli.running import run_async
 
@@ -36,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context) -> int:
     """Do the work; the exit code."""
-    output = context.output
+    output, root = context.output, context.args.root
+    if root is not None and not Path(root).expanduser().is_dir():
+        raise UsageError(f"--root {root} is no directory.", "Give the server's root directory.")
     findings: list[Finding] = []
     run_async(_find(context, findings))
     failed = sum(finding.state == "failed" for finding in findings)

@@ -14,7 +14,7 @@ from bookstore.delivery import Courier, Delivered, Parcel
 from bookstore.errors import BookstoreError, OutboxError, PathError, SettingsError, StoreTimeout
 from bookstore.outbox import REFUSED, EntryRef, Outbox, entry_files
 from bookstore.outbox_owner import HEARTBEAT_INTERVAL, HEARTBEAT_PATIENCE, Owner, Watch, this_process
-from bookstore.outbox_survey import survey
+from bookstore.outbox_survey import is_outbox, survey
 from bookstore.s3_paths import object_key, reserved_key
 from bookstore.service import READERS
 from bookstore.shipper import Report, Shipper
@@ -114,9 +114,14 @@ class Drain:
         StorageError
             The bucket cannot be used at all; nothing was touched.
         """
-        if not self._is_there():
+        try:
+            if not self._is_there():
+                return
+            has_work = self._has_work()
+        except OutboxError as e:
+            self._result.add_problem(e)
             return
-        if not self._has_work():
+        if not has_work:
             await self._tell_rest()
             return
         await self._shipper.courier.check_bucket()
@@ -136,6 +141,10 @@ class Drain:
                 error = OutboxError(
                     f"{self._directory} is one server's directory in an outbox.", f"Give {self._directory.parent}."
                 )
+                self._result.add_problem(error)
+                return False
+            if self._must_exist and not is_outbox(self._directory):
+                error = OutboxError(f"{self._directory} is no outbox: it holds something else.", "Check --outbox.")
                 self._result.add_problem(error)
                 return False
             return True

@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.text import Text
 
 #: Columns where nobody tells how wide the terminal is, as in a file.
@@ -88,7 +88,7 @@ class Output:
             table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-        self.console.print(table)
+        self._print(table)
 
     def pairs(self, pairs: Iterable[tuple[str, str | Text]]) -> None:
         """Print names and values for people, one pair a line."""
@@ -102,7 +102,17 @@ class Output:
         grid.add_column(overflow="fold")
         for name, value in pairs:
             grid.add_row(name, value if isinstance(value, Text) else Text(value))
-        self.console.print(grid)
+        self._print(grid)
+
+    def _print(self, columns: RenderableType) -> None:
+        """Print what is laid out in columns; in a file without the blanks that fill up its last one."""
+        if self.console.is_terminal:
+            self.console.print(columns)
+            return
+        with self.console.capture() as captured:
+            self.console.print(columns)
+        for line in captured.get().splitlines():
+            self.console.file.write(f"{line.rstrip()}\n")
 
 
 def _console(*, stderr: bool) -> Console:

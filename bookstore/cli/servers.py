@@ -37,7 +37,7 @@ def chosen_servers(context: Context) -> tuple[list[JupyterServer], list[JupyterS
     list of JupyterServer
         The user's other servers on this machine.
     """
-    from bookstore.jupyter_servers import running_servers, server_at, servers_for
+    from bookstore.jupyter_servers import JupyterServerError, running_servers, server_at, servers_for
 
     args = context.args
     if args.token and not args.url:
@@ -45,7 +45,10 @@ def chosen_servers(context: Context) -> tuple[list[JupyterServer], list[JupyterS
     if args.url and args.root:
         raise UsageError("--url and --root exclude one another.", "Give one of them.")
     if args.url:
-        return [server_at(args.url, args.token or "")], []
+        try:
+            return [server_at(args.url, args.token or "")], []
+        except JupyterServerError as e:
+            raise UsageError(str(e), e.hint) from e
     directory = Path(args.root or ".").expanduser()
     if not directory.is_dir():
         raise UsageError(f"--root {directory} is no directory.", "Give a directory below the server's root.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bookstore.cli.commands import FINE, WRONG
@@ -13,6 +14,7 @@ from bookstore.errors import BookstoreError
 
 if TYPE_CHECKING:
     from bookstore.cli.context import Context
+    from bookstore.cli.demo_layout import Layout
     from bookstore.cli.output import Output
     from bookstore.jupyter_servers import JupyterServer
     from bookstore.outbox_survey import Survey
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """Tell how many saves wait, how old the oldest is, and what is wrong and what to do.
 
 Asks the running server whose root holds the current directory; with several of them, or none that holds it,
-every server of yours is listed. Without a server, tells what waits in the outbox on disk.
-The exit code is 0 where saves are archived and none waits."""
+every server of yours is listed. Without a server, tells what waits on disk: in the outbox of the settings in force, and
+in that of a demo that does not run. The exit code is 0 where saves are archived and none waits."""
 
 EXAMPLES = (
     ("status", "the server of the current directory"),
@@ -40,11 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context) -> int:
     """Do the work; the exit code."""
     chosen, others = chosen_servers(context)
+    demos = [] if chosen else _idle_demos(context, others)
     asked = [(server, *_ask(server)) for server in chosen or others]
     if not asked:
-        return _tell_disk(context)
+        return _tell_disk(context, demos)
     output = context.output
-    is_fine = all(document is not None and is_all_safe(document["archive"]) for _, document, _ in asked)
+    left = [(layout, found) for layout, found in demos if holds_any(found)]
+    is_fine = not left and all(document is not None and is_all_safe(document["archive"]) for _, document, _ in asked)
     output.document(
         {
             "ok": is_fine,
@@ -58,6 +62,7 @@ def run(context: Context) -> int:
                 for server, document, error in asked
             ],
             "outbox": None,
+            "demos": [survey_document(found) for _, found in demos],
         }
     )
     if not chosen:
@@ -71,7 +76,12 @@ def run(context: Context) -> int:
             show_archive(output, server, document["archive"])
     else:
         output.table(("server", "root", "state", "waiting", "oldest", "unprotected", "archived"), map(_row, asked))
-        output.line("More of one: bookstore status --root DIR")
+        # A root that servers share tells none of them apart.
+        option = "--root DIR" if len({server.root_dir for server, _, _ in asked}) == len(asked) else "--url ADDRESS"
+        output.line(f"More of one: bookstore status {option}")
+    for layout, found in left:
+        output.line()
+        _show_demo(output, layout, found)
     return FINE if is_fine else WRONG
 
 
@@ -159,21 +169,61 @@ def show_archive(output: Output, server: JupyterServer, archive: Mapping[str, An
 # -- without a server --------------------------------------------------------------------------------------------------
 
 
-def _tell_disk(context: Context) -> int:
+def holds_any(found: Survey) -> bool:
+    """Whether anything in an outbox still has to reach the store."""
+    return bool(found.entries or found.quarantined or found.refused)
+
+
+def _idle_demos(context: Context, servers: list[JupyterServer]) -> list[tuple[Layout, Survey]]:
+    """What lies in the outboxes of demos that do not run: the usual one, and that which holds the directory."""
+    from bookstore.cli.demo_layout import Layout
+    from bookstore.outbox_survey import survey
+
+    holding = Layout.holding(Path(context.args.root or ".").expanduser())
+    layouts = {layout.base.resolve(): layout for layout in (Layout.standard(), holding) if layout is not None}
+    running = {server.root_dir.resolve() for server in servers if server.root_dir is not None}
+    return [
+        (layout, survey(layout.outbox))
+        for layout in layouts.values()
+        if layout.config_file.is_file() and layout.notebooks.resolve() not in running
+    ]
+
+
+def _show_demo(output: Output, layout: Layout, found: Survey) -> None:
+    show_survey(output, found, "the outbox of the demo")
+    if found.entries:
+        output.line(f"They are shipped by the next: {layout.command}")
+
+
+def _tell_disk(context: Context, demos: list[tuple[Layout, Survey]]) -> int:
     from bookstore.outbox_survey import survey
 
     context.tell_broken_files()
     found = survey(context.outbox_dir)
-    is_fine = not (found.entries or found.quarantined or found.refused)
+    is_fine = not any(map(holds_any, (found, *(of_demo for _, of_demo in demos))))
     output = context.output
-    output.document({"ok": is_fine, "servers": [], "outbox": survey_document(found)})
+    output.document(
+        {
+            "ok": is_fine,
+            "servers": [],
+            "outbox": survey_document(found),
+            "demos": [survey_document(of_demo) for _, of_demo in demos],
+        }
+    )
     output.line("None of your Jupyter servers runs on this machine.")
-    show_survey(output, found)
+    show_survey(output, found, "the outbox of the settings in force")
     if found.entries:
         output.line(
             "Each is shipped when a server with the same root or bucket starts. If none will: bookstore drain"
             f" --outbox {found.directory}"
         )
+    for layout, of_demo in demos:
+        _show_demo(output, layout, of_demo)
+    output.line(
+        "Only there was looked: a server with another outbox_dir keeps elsewhere what waits"
+        " (--BookstoreSettings.outbox_dir=DIR looks into that).",
+        style="dim",
+    )
     return FINE if is_fine else WRONG
 
 
@@ -201,12 +251,12 @@ def survey_document(found: Survey) -> dict[str, Any]:
     }
 
 
-def show_survey(output: Output, found: Survey) -> None:
-    """Print what waits on disk for people."""
+def show_survey(output: Output, found: Survey, what: str) -> None:
+    """Print what waits on disk for people; ``what`` says which outbox it is."""
     if not found.entries:
-        output.line(f"Nothing waits in the outbox {found.directory}.")
+        output.line(f"Nothing waits in {what}, {found.directory}.")
     else:
-        output.line(f"{count(found.entries, 'save')} in the outbox {found.directory}:")
+        output.line(f"{count(found.entries, 'save')} in {what}, {found.directory}:")
         output.table(
             ("host", "root", "server", "saves", "size", "oldest", "destination"),
             (

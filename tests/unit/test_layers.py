@@ -24,9 +24,9 @@ LAYERS = [
     {"archive"},
     {"handlers"},
     {"extension"},
-    {"jupyter_servers", "outbox_survey", "embedded_s3"},
+    {"jupyter_servers", "outbox_survey", "embedded_s3", "embedded_supervisor"},
     {"cli"},
-    {"__init__"},
+    {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))
