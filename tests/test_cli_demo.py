@@ -255,6 +255,19 @@ def test_an_s3_server_that_dies_is_told_and_started_again(cli):
         assert demo.stop() == 0
 
 
+def taken(port):
+    """Take a port as soon as the system gives it back: what a killed process held is closed a moment after its end."""
+    found = []
+
+    def take():
+        with contextlib.suppress(OSError):
+            found.append(socket.create_server(("127.0.0.1", port)))
+        return found
+
+    wait_for(take)
+    return found[0]
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="holds the demo while its server is made unusable")
 @pytest.mark.parametrize(
     ("broken", "told"),
@@ -269,7 +282,7 @@ def test_an_s3_server_that_cannot_be_started_again_ends_the_demo_in_good_order(c
         server.kill()
         wait_for(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
         if broken == "port":
-            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            stack.enter_context(taken(port))
         else:
             (directory / "s3" / "data").rename(directory / "kept")
             (directory / "s3" / "data").write_text("")
