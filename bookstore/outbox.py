@@ -357,10 +357,6 @@ class Outbox:
             raise EntryCorrupt(f"the entry {ref.file} is another one than it was")
         return content
 
-    def exists(self, ref: EntryRef) -> bool:
-        """Whether the entry is still this server's."""
-        return ref.file.exists()
-
     def remove(self, ref: EntryRef, *, for_good: bool = False) -> None:
         """Remove an entry that is done with.
 

@@ -25,6 +25,7 @@ from bookstore.archiving.content import bytes_of, notebook_bytes
 
 if TYPE_CHECKING:
     from bookstore.bookstore_config import BookstoreSettings
+    from bookstore.delivery import Parcel
     from bookstore.intake import Draft
     from bookstore.path_locks import PathLocks
 
@@ -94,10 +95,7 @@ class Archiving(ContentsManager):
         path, content = self._bookstore_canonical(record.filepath), record.content.encode("utf-8")
         # In turn: the order of the calls is the order of the versions.
         async with save_locks(service).hold([path]):
-            draft = service.draft(path, queued_time=record.queued_time)
-            loop = asyncio.get_running_loop()
-            parcel = await loop.run_in_executor(service.pool, service.intake.take, draft, content)
-            service.submit([parcel])
+            parcel = await self._bookstore_queue(service.draft(path, queued_time=record.queued_time), content)
         if parcel is not None and not service.blocking_problems:
             await service.shipper.first_outcome(parcel)
 
@@ -211,11 +209,25 @@ class Archiving(ContentsManager):
         service = service_of(self)
         async with save_locks(service).hold([path]):
             content = await self._bookstore_read_current(path)
-            draft = service.draft(path, source=self._bookstore_source)
-            loop = asyncio.get_running_loop()
-            parcel = await loop.run_in_executor(service.pool, service.intake.take, draft, content)
-            service.submit([parcel])
+            parcel = await self._bookstore_queue(service.draft(path, source=self._bookstore_source), content)
         return parcel is not None
+
+    async def _bookstore_queue(self, draft: Draft, content: bytes) -> Parcel | None:
+        """Take a save and queue it; to the end, although whoever asked for it goes away.
+
+        An entry that was taken and not queued would be shipped after the next start only, on top of newer ones.
+        """
+        service = service_of(self)
+        loop = asyncio.get_running_loop()
+        taking = loop.run_in_executor(service.pool, service.intake.take, draft, content)
+        try:
+            await asyncio.shield(taking)
+        finally:
+            # After a cancellation too, and before the path's lock is given back.
+            await asyncio.wait([taking])
+            if taking.exception() is None:
+                service.submit([taking.result()])
+        return taking.result()
 
     async def _bookstore_list_files(self, directory: str) -> list[str]:
         """The paths of the files below a directory that are archived."""
@@ -239,7 +251,7 @@ class Archiving(ContentsManager):
         return bytes_of(await ensure_async(self._bookstore_get_stored(path)))
 
     def _bookstore_get_stored(self, path: str) -> Any:
-        """The model from which `_bytes_of` takes the bytes: as a file, which changes nothing, if the manager can."""
+        """The model from which `bytes_of` takes the bytes: as a file, which changes nothing, if the manager can."""
         if not inspect.iscoroutinefunction(self.get):
             try:
                 model: dict[str, Any] = self.get(path, content=True, type="file")

@@ -82,7 +82,7 @@ def test_what_is_put_is_read(make_outbox, put, content):
     outbox = make_outbox()
     ref = put(outbox, content)
     assert bytes(outbox.read(ref)) == content
-    assert outbox.exists(ref)
+    assert ref.file.exists()
     assert not ref.adopted
 
 
@@ -97,7 +97,7 @@ def test_what_is_removed_is_gone_and_may_be_removed_again(make_outbox, put):
     ref, other = put(outbox), put(outbox)
     outbox.remove(ref)
     outbox.remove(ref)
-    assert not outbox.exists(ref)
+    assert not ref.file.exists()
     assert _files(outbox, ".entry") == [other.file.name]
 
 
@@ -222,8 +222,8 @@ def test_what_is_set_aside_stays_with_its_reason(make_outbox, put):
     note = json.loads(aside.with_suffix(".json").read_bytes())
     assert (note["why"], note["path"]) == ("the key is too long, é", "b.ipynb")
     assert outbox.count_aside() == {"quarantine": 0, "refused": 1}
-    assert not outbox.exists(ref)
-    assert outbox.exists(other)
+    assert not ref.file.exists()
+    assert other.file.exists()
 
 
 @pytest.mark.parametrize("step", ["sync_directory", "write_new"])
@@ -317,7 +317,7 @@ def test_a_disk_that_lets_nothing_be_removed_says_so(make_outbox, put, disk, err
     disk.faults["remove"] = _error(error)
     with pytest.raises(ERRORS[error]):
         outbox.remove(ref)
-    assert outbox.exists(ref)
+    assert ref.file.exists()
 
 
 def test_the_first_error_is_told_when_cleaning_up_fails_too(make_outbox, put, disk):
@@ -349,7 +349,7 @@ def test_what_cannot_be_set_aside_stays_where_it_is(make_outbox, put, disk, step
     disk.faults[step] = _error(error)
     with pytest.raises(ERRORS[error]):
         outbox.set_aside(ref, QUARANTINE, EntryCorrupt("torn"))
-    assert outbox.exists(ref)
+    assert ref.file.exists()
 
 
 class _SmallDisk(Disk):
@@ -575,7 +575,7 @@ def test_a_claimed_entry_is_gone_for_who_had_it(make_outbox, put):
     ref = put(old)
     old.close()
     make_outbox().adopt(_everybody, Watch())
-    assert not old.exists(ref)
+    assert not ref.file.exists()
     with pytest.raises(EntryGone):
         old.read(ref)
     old.remove(ref)

@@ -219,11 +219,11 @@ async def test_the_entry_stays_until_the_store_has_answered(scene, wait_until):
     scene.store.gate.clear()
     parcel = scene.save(b"1")
     await wait_until(lambda: scene.store.under_way)
-    assert scene.outbox.exists(parcel.ref)
+    assert parcel.ref.file.exists()
     scene.store.lost_answers = lambda operation, key: StoreTimeout("no answer") if operation == "PutObject" else None
     scene.store.gate.set()
     await wait_until(lambda: parcel.failures)
-    assert scene.outbox.exists(parcel.ref)
+    assert parcel.ref.file.exists()
     assert scene.delivered == []
     scene.store.lost_answers = None
     assert await scene.shipper.flush(5) == 0
@@ -787,7 +787,7 @@ async def test_an_entry_that_cannot_be_removed_is_told_and_shipped_once(make_sce
     assert parcel.is_done
     assert [type(error) for error in scene.outbox_failures] == [OutboxUnavailable]
     assert scene.store.contents() == [b"1"]
-    assert scene.outbox.exists(parcel.ref)
+    assert parcel.ref.file.exists()
 
 
 # -- what others left -----------------------------------------------------------------------------------------------
@@ -925,7 +925,7 @@ async def test_stop_breaks_off_and_leaves_everything_in_the_outbox(scene, wait_u
     await scene.shipper.stop()
     assert scene.store.under_way == {}
     assert scene.entries() == 9
-    assert all(scene.outbox.exists(parcel.ref) for parcel in parcels)
+    assert all(parcel.ref.file.exists() for parcel in parcels)
     assert scene.shipper.waiting == 9
     scene.store.gate.set()
     scene.save(b"later")
