@@ -16,7 +16,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from bookstore.errors import AccessDenied, BucketNotVersioned, IntegrityError, ObjectMissing, PreconditionFailed
+from bookstore.errors import (
+    AccessDenied,
+    BookstoreError,
+    BucketNotVersioned,
+    IntegrityError,
+    ObjectMissing,
+    PreconditionFailed,
+)
 from bookstore.provenance import Provenance, from_metadata, to_metadata
 from bookstore.retry import attempt_timeout
 from bookstore.storage.base import ObjectInfo, ObjectStore, Receipt, Versioning
@@ -55,6 +62,10 @@ class Parcel:
         Attempts that failed.
     is_done : bool
         True once it is in the store, set aside, or another server's.
+    delivered : Delivered or None
+        What became of it, once the store holds it.
+    error : BookstoreError or None
+        Why the last attempt failed, or why it was set aside.
     """
 
     entry: Entry
@@ -63,6 +74,8 @@ class Parcel:
     uncertain: bool = False
     failures: int = 0
     is_done: bool = False
+    delivered: Delivered | None = None
+    error: BookstoreError | None = None
 
     @property
     def is_protected(self) -> bool:

@@ -19,11 +19,20 @@
     │   ├── ObjectMissing          no such key or version
     │   ├── ObjectRefused          this one object can never be stored as it is
     │   └── IntegrityError         the store holds other bytes than were sent      (transient)
-    └── OutboxError                the outbox could not do what was asked
-        ├── OutboxFull             the disk has no room beyond the reserve         (transient)
-        ├── OutboxUnavailable      the disk or directory fails                     (transient)
-        ├── EntryCorrupt           an entry's bytes are not those that were written
-        └── EntryGone              another server claimed the entry
+    ├── OutboxError                the outbox could not do what was asked
+    │   ├── OutboxFull             the disk has no room beyond the reserve         (transient)
+    │   ├── OutboxUnavailable      the disk or directory fails                     (transient)
+    │   ├── EntryCorrupt           an entry's bytes are not those that were written
+    │   └── EntryGone              another server claimed the entry
+    └── RequestError               what was asked for cannot be done as it was asked
+        ├── InvalidRequest         an argument is missing or makes no sense
+        ├── CloningForbidden       the settings do not allow cloning from there
+        ├── FileMissing            there is no such file
+        ├── FileChanged            the file is not the one that the caller saw
+        ├── ContentTooLarge        more bytes than this function takes
+        ├── NotANotebook           only notebooks can be had this way
+        ├── NotebookInvalid        the notebook breaks a rule of its format
+        └── StillWaiting           the save is safe but not in the store yet       (transient)
 
 Every error says what was being done and to what, knows whether it may pass by itself (``transient``), and carries a
 ``hint``: the next step of the person who reads it. No error carries a secret.
@@ -135,7 +144,8 @@ class AccessDenied(StorageError):
 
     default_hint = (
         "Give these credentials s3:PutObject, s3:GetObject and s3:GetObjectVersion on the prefix, and s3:ListBucket "
-        "and s3:ListBucketVersions on the bucket."
+        "and s3:ListBucketVersions on the bucket. To take back a publication or a schedule they need s3:DeleteObject, "
+        "and to pin a version s3:GetObjectVersionTagging and s3:PutObjectVersionTagging."
     )
 
 
@@ -197,3 +207,54 @@ class EntryCorrupt(OutboxError):
 
 class EntryGone(OutboxError):
     """The entry is no longer where it was: another server claimed it."""
+
+
+class RequestError(BookstoreError):
+    """What was asked for cannot be done as it was asked."""
+
+
+class InvalidRequest(RequestError):
+    """An argument is missing, or has a value that makes no sense."""
+
+
+class CloningForbidden(RequestError):
+    """The settings do not allow cloning from there."""
+
+    default_hint = "The administrator chooses the buckets with c.BookstoreSettings.s3_cloning_buckets."
+
+
+class FileMissing(RequestError):
+    """There is no such file."""
+
+    default_hint = "Check the path; it is relative to the server's root directory."
+
+
+class FileChanged(RequestError):
+    """The file is not the one that the caller saw."""
+
+    default_hint = "Look at the file again, or ask for it with force: what it holds now is archived first."
+
+
+class ContentTooLarge(RequestError):
+    """The content has more bytes than this function takes."""
+
+    default_hint = "Read the content itself and work on it elsewhere."
+
+
+class NotANotebook(RequestError):
+    """Only notebooks can be had this way."""
+
+    default_hint = "Give a notebook, a path that ends in .ipynb."
+
+
+class NotebookInvalid(RequestError):
+    """The notebook breaks a rule of its format."""
+
+    default_hint = "Mend what is named, save the notebook, and try again."
+
+
+class StillWaiting(RequestError):
+    """The save is safe but not in the store yet, and what was asked for needs it there."""
+
+    transient = True
+    default_hint = "Try again when GET /api/bookstore tells that nothing waits; until then it says what is wrong."

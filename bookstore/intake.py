@@ -34,7 +34,7 @@ class Draft:
         Its place in the order of saves.
     queued_time : float
         Seconds since the epoch.
-    user, reason, source, previous_key, previous_record : str
+    user, reason, source, previous_key, previous_record, from_key, from_version : str
         As in `Provenance`.
     """
 
@@ -47,6 +47,8 @@ class Draft:
     source: str = "file"
     previous_key: str = ""
     previous_record: str = ""
+    from_key: str = ""
+    from_version: str = ""
 
 
 class Intake:
@@ -237,6 +239,8 @@ class Intake:
             reason=draft.reason,
             previous_key=draft.previous_key,
             previous_record=draft.previous_record,
+            from_key=draft.from_key,
+            from_version=draft.from_version,
         )
         return Entry(draft.path, draft.key, len(content), provenance)
 

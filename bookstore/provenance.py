@@ -32,6 +32,8 @@ _FIELDS = {
     "sequence": "sequence",
     "saved_at": "saved",
     "reason": "reason",
+    "from_key": "from-key",
+    "from_version": "from-version",
     "source": "source",
     "user": "user",
     "host": "host",
@@ -64,7 +66,10 @@ class Provenance:
     source : str
         ``file`` where the bytes are those of a local file, ``model`` where a contents manager gave them back.
     reason : str
-        ``save``, ``rename``, ``copy``, ``restore``, ``upload`` …
+        ``save``, ``rename``, ``copy``, ``restore``, ``clone``, ``backfill``, ``publish``, ``schedule`` or
+        ``run`` (what papermill wrote).
+    from_key, from_version : str
+        The version whose bytes these are: what was restored, cloned, published or scheduled; otherwise empty.
     previous_key, previous_record : str
         The key that a renamed path had before, and the record of its last save there as far as this server knows it;
         otherwise empty.
@@ -83,6 +88,8 @@ class Provenance:
     reason: str = "save"
     previous_key: str = ""
     previous_record: str = ""
+    from_key: str = ""
+    from_version: str = ""
 
     @property
     def origin(self) -> str:
@@ -115,7 +122,7 @@ def to_metadata(provenance: Provenance) -> dict[str, str]:
         text = _timestamp(value) if field == "saved_at" else str(value)
         if not text:
             continue
-        name, encoded = _NAME + short, _encode(text)
+        name, encoded = _NAME + short, encode_value(text)
         size = len(name) + len(encoded)
         if size <= room:
             metadata[name] = encoded
@@ -136,7 +143,7 @@ def from_metadata(metadata: Mapping[str, str]) -> Provenance | None:
         for field, short in _FIELDS.items():
             encoded = metadata.get(_NAME + short)
             if encoded is not None:
-                values[field] = _decode(encoded)
+                values[field] = decode_value(encoded)
         if "saved_at" in values:
             values["saved_at"] = datetime.fromisoformat(values["saved_at"]).timestamp()
         for number in ("generation", "sequence"):
@@ -155,13 +162,21 @@ def _timestamp(seconds: float) -> str:
     return time.isoformat(timespec="microseconds")
 
 
-def _encode(text: str) -> str:
+def encode_value(text: str) -> str:
+    """A text as a value of user metadata: itself where it is plain ASCII, otherwise ``b64.`` and base64url."""
     if _PLAIN.fullmatch(text) and not text.startswith(_ENCODED):
         return text
     return _ENCODED + base64.urlsafe_b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii")
 
 
-def _decode(text: str) -> str:
+def decode_value(text: str) -> str:
+    """The way back of `encode_value`.
+
+    Raises
+    ------
+    ValueError
+        It is no base64, or no UTF-8.
+    """
     if not text.startswith(_ENCODED):
         return text
     try:

@@ -20,7 +20,7 @@ from bookstore._version import __version__
 from bookstore.bookstore_config import BookstoreSettings, SettingProblem, validate_bookstore
 from bookstore.delivery import Courier, Delivered, Parcel
 from bookstore.disk import FLEETING, Disk, filesystem_type
-from bookstore.errors import BookstoreError, OutboxError, PathError, SettingsError, StorageError
+from bookstore.errors import BookstoreError, EntryCorrupt, OutboxError, PathError, SettingsError, StorageError
 from bookstore.identity import current_user
 from bookstore.intake import Draft, Intake
 from bookstore.outbox import LeftBehind, Outbox
@@ -40,6 +40,9 @@ PROBE_DELAY = 2.0
 
 #: Of how many paths the record of the last save is remembered.
 RECORDS_REMEMBERED = 10_000
+
+#: Stores over other buckets that are kept open for cloning.
+OTHER_STORES = 4
 
 #: Seconds after which reading a file again is tried later: a save of it may hang.
 ARCHIVE_NOW_TIMEOUT = 60.0
@@ -113,6 +116,8 @@ class ArchiveService:
         self.shipper.is_paused = True
         #: Runs the saves' blocking work: serialising, writing, syncing.
         self.pool = ThreadPoolExecutor(max_workers=settings.max_threads, thread_name_prefix="bookstore-save")
+        #: Hear what happens, by name, with details that JSON takes.
+        self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
         #: Archives a path as it is now, and tells whether it was taken; set by the contents manager.
         self.archive_now: Callable[[str], Awaitable[bool]] | None = None
         self.last_version: LastVersion | None = None
@@ -120,6 +125,7 @@ class ArchiveService:
         self._aside = {"quarantine": 0, "refused": 0}
         self._left: tuple[LeftBehind, ...] = ()
         self._last_records: OrderedDict[str, str] = OrderedDict()
+        self._other_stores: OrderedDict[str, ObjectStore] = OrderedDict()
         self._undecided = 0
         self._told_problems = False
         self._shipping = asyncio.Event()
@@ -207,6 +213,8 @@ class ArchiveService:
         source: str = "file",
         previous_path: str = "",
         queued_time: float | None = None,
+        from_key: str = "",
+        from_version: str = "",
     ) -> Draft:
         """Draw a ticket for a save: its place in the order, and everything else but its bytes."""
         return Draft(
@@ -219,6 +227,8 @@ class ArchiveService:
             source=source,
             previous_key=(self._key(previous_path) or "") if previous_path else "",
             previous_record=self._last_records.get(previous_path, ""),
+            from_key=from_key,
+            from_version=from_version,
         )
 
     def submit(self, parcels: Iterable[Parcel | None]) -> None:
@@ -245,6 +255,57 @@ class ArchiveService:
         while len(self._last_records) > RECORDS_REMEMBERED:
             self._last_records.popitem(last=False)
 
+    async def ship_now(self, parcel: Parcel, timeout: float) -> None:
+        """Ship one save that was submitted, ahead of any pause; ``parcel.delivered`` and ``parcel.error`` tell."""
+        self.ensure_started()
+        if self.blocking_problems:
+            return
+        deadline = time.monotonic() + timeout
+        # What dead servers left may still be being looked for.
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._shipping.wait(), timeout)
+        await self.shipper.ship_now(parcel, max(0.0, deadline - time.monotonic()))
+
+    async def require_versioned(self) -> None:
+        """See that what is written directly to the bucket hides nothing for good.
+
+        Raises
+        ------
+        SettingsError
+            A setting keeps everything from the bucket.
+        BucketNotVersioned
+            The bucket keeps no versions, and ``allow_unversioned`` is off.
+        StorageError
+            The bucket cannot be asked.
+        """
+        for problem in self.blocking_problems:
+            raise SettingsError(f"{problem.trait}: {problem.message}", problem.hint)
+        if not self.shipper.courier.is_versioned:
+            await self.shipper.courier.check_bucket()
+
+    def store_for(self, bucket: str) -> ObjectStore:
+        """The store over another bucket of the same endpoint and credentials; it lives as long as the archive."""
+        if bucket == self.store.bucket:
+            return self.store
+        if bucket not in self._other_stores:
+            self._other_stores[bucket] = _store(self.settings, bucket)
+        self._other_stores.move_to_end(bucket)
+        return self._other_stores[bucket]
+
+    async def trim_stores(self) -> None:
+        """Close the stores over other buckets that were not used lately."""
+        while len(self._other_stores) > OTHER_STORES:
+            _, store = self._other_stores.popitem(last=False)
+            await store.refresh()
+
+    def tell(self, event: str, **details: Any) -> None:
+        """Tell all who listen what has happened; what goes wrong there stays there."""
+        for listener in self.listeners:
+            try:
+                listener(event, details)
+            except Exception:
+                self.log.exception("bookstore: a listener failed to hear of %r", event)
+
     # -- life ------------------------------------------------------------------------------------------------------
 
     def ensure_started(self) -> None:
@@ -254,6 +315,10 @@ class ArchiveService:
             self._told_problems = True
             for problem in self.problems:
                 self.log.warning("bookstore: %s", problem)
+            for problem in self.blocking_problems:
+                self.tell(
+                    "failed", code="Setting", message=f"{problem.trait}: {problem.message}", hint=problem.hint, path=""
+                )
         if not self._background and self._stopping is None and self.is_configured:
             self._background = [loop.create_task(work()) for work in (self._keep_house, self._beat, self._probe)]
         early, self._early = self._early, []
@@ -292,12 +357,17 @@ class ArchiveService:
             self._tell_end,
             lambda: asyncio.to_thread(self.outbox.close),
             self.store.aclose,
+            self._close_other_stores,
         ]
         for step in steps:
             try:
                 await step()
             except Exception:
                 self.log.exception("bookstore: stopping went wrong; what waits is in the outbox")
+
+    async def _close_other_stores(self) -> None:
+        while self._other_stores:
+            await self._other_stores.popitem()[1].aclose()
 
     async def _drain(self) -> None:
         if self._background and not self.shipper.is_paused:
@@ -375,6 +445,7 @@ class ArchiveService:
         self._aside = await asyncio.to_thread(self.outbox.count_aside)
         for corrupt in adoption.corrupt:
             self.log.error("bookstore: an outbox entry was set aside: %s", corrupt)
+            self.tell("failed", code="EntryCorrupt", message=corrupt, hint=EntryCorrupt.default_hint, path="")
         if adoption.adopted:
             self.log.info("bookstore: %d saves that another server left are shipped now", len(adoption.adopted))
             self.shipper.add_adopted(Parcel(ref.entry, ref=ref, uncertain=True) for ref in adoption.adopted)
@@ -450,6 +521,20 @@ class ArchiveService:
             archived_at=str(iso(time.time())),
             how=delivered.how,
         )
+        provenance = parcel.entry.provenance
+        self.tell(
+            "archived",
+            path=parcel.entry.path,
+            key=delivered.key,
+            version_id=delivered.version_id,
+            how=delivered.how,
+            reason=provenance.reason,
+            user=provenance.user,
+            size=parcel.entry.size,
+            sha256=provenance.sha256,
+            saved_at=iso(provenance.saved_at),
+            latency=max(0.0, time.time() - provenance.saved_at),
+        )
 
     def _note_delivery(self) -> None:
         try:
@@ -462,6 +547,7 @@ class ArchiveService:
         self._aside[kind] = self._aside.get(kind, 0) + 1
         self._set_aside_recently.append({"path": parcel.entry.path, "kind": kind, "message": str(error)})
         self.log.error("bookstore: a save of %s was set aside in %s/: %s", parcel.entry.path, kind, error)
+        self.tell("failed", code=error.code, message=str(error), hint=error.hint, path=parcel.entry.path)
 
     def _trouble_changed(self, error: BookstoreError | None) -> None:
         """Remember and log a change; the probe and the shipper may both tell of one trouble."""
@@ -474,6 +560,7 @@ class ArchiveService:
         else:
             self._trouble_since = self._trouble_since or time.time()
             self.log.warning("bookstore: saves wait in the outbox: %s. %s", str(error).rstrip("."), error.hint)
+            self.tell("failed", code=error.code, message=str(error), hint=error.hint, path="")
 
     def _removal_failed(self, error: OutboxError) -> None:
         if self._removal_trouble is None:
@@ -488,6 +575,9 @@ class ArchiveService:
             self.log.info("bookstore: the outbox takes saves again")
         else:
             self.log.error("bookstore: the outbox takes no saves: %s. %s", str(error).rstrip("."), error.hint)
+            if self._loop is not None and not self._loop.is_closed():  # heard in the thread of a save
+                told = {"code": error.code, "message": str(error), "hint": error.hint, "path": ""}
+                self._loop.call_soon_threadsafe(lambda: self.tell("failed", **told))
 
     # -- status ----------------------------------------------------------------------------------------------------
 
@@ -568,12 +658,12 @@ class ArchiveService:
             )
 
 
-def _store(settings: BookstoreSettings) -> ObjectStore:
+def _store(settings: BookstoreSettings, bucket: str | None = None) -> ObjectStore:
     from bookstore.storage.s3 import S3Options, S3Store
 
     return S3Store(
         S3Options(
-            bucket=settings.s3_bucket,
+            bucket=bucket if bucket is not None else settings.s3_bucket,
             endpoint_url=settings.endpoint,
             region_name=settings.region,
             access_key_id=settings.s3_access_key_id,

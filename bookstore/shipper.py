@@ -8,6 +8,7 @@ trial at a time finds out when it may open again. Everything here runs on one ev
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import deque
@@ -249,20 +250,23 @@ class Shipper:
                 del self._lanes[lane.path]
         self._pump()
 
-    async def flush(self, timeout: float) -> int:
+    async def flush(self, timeout: float, parcels: Iterable[Parcel] | None = None) -> int:
         """Ship what waits, for a bounded time.
 
         Parameters
         ----------
         timeout : float
             Seconds.
+        parcels : iterable of Parcel, optional
+            Wait for these only; for all by default.
 
         Returns
         -------
         int
-            How many saves still wait, of those that waited at the call.
+            How many saves still wait, of those that were waited for.
         """
-        pending, done = set(self.parcels()), asyncio.Event()
+        wanted = self.parcels() if parcels is None else parcels
+        pending, done = {parcel for parcel in wanted if not parcel.is_done}, asyncio.Event()
         if not pending:
             await self._removed()
             return 0
@@ -296,6 +300,15 @@ class Shipper:
             return
         outcome = self._outcomes.setdefault(parcel, asyncio.Event())
         await outcome.wait()
+
+    async def ship_now(self, parcel: Parcel, timeout: float) -> None:
+        """Ship one save ahead of any pause, and wait until it is done with, an attempt failed, or the time is over."""
+        if parcel.is_done or self._is_stopped:
+            return
+        outcome = self._outcomes.setdefault(parcel, asyncio.Event())
+        self.hurry()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(outcome.wait(), timeout)
 
     def _is_in_trouble(self, path: str) -> bool:
         return self._trouble is not None and self._troubled_path in (None, path)
@@ -444,6 +457,7 @@ class Shipper:
             return await self._set_aside(parcel, REFUSED, e)
         except BookstoreError as e:
             return False, await self._failed(parcel, e)
+        parcel.delivered = delivered
         self._succeeded(lane, delivered)
         self._report.delivered(parcel, delivered)
         if parcel.ref is not None and delivered.how == "unchanged":
@@ -471,6 +485,7 @@ class Shipper:
             return True, 0.0
         except OutboxError as e:
             return False, await self._failed(parcel, e)
+        parcel.error = error
         self._report.set_aside(parcel, kind, error)
         return True, 0.0
 
@@ -493,6 +508,7 @@ class Shipper:
 
     async def _failed(self, parcel: Parcel, error: BookstoreError) -> float:
         parcel.failures += 1
+        parcel.error = error
         if isinstance(error, PreconditionFailed):
             # Other writers of one key are no trouble of the store.
             return wait_after(StoreThrottled(""), parcel.failures, self._chance)

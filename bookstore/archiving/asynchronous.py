@@ -13,11 +13,12 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.utils import to_api_path
 from tornado.web import HTTPError
 
-from bookstore.archiving.base import Archiving
-from bookstore.archiving.call import Call, current_call, save_locks, service_of
-from bookstore.archiving.content import is_complete, notebook_bytes
+from bookstore.archiving.base import Archiving, Origin
+from bookstore.archiving.call import Call, current_call, last_parcel, save_locks, service_of
+from bookstore.archiving.content import file_model, is_complete, notebook_bytes
 
 if TYPE_CHECKING:
+    from bookstore.delivery import Parcel
     from bookstore.intake import Draft, Intent
 
 _T = TypeVar("_T")
@@ -101,6 +102,28 @@ class AsyncArchiving(Archiving):
         async with self._bookstore_ordered_call("restore", path) as call:
             await ensure_async(super().restore_checkpoint(checkpoint_id, path))
             await self._bookstore_archive_stored(call, self._bookstore_canonical(path))
+
+    async def bookstore_store(
+        self, path: str, content: bytes, origin: Origin, check: Callable[[bytes | None], bool]
+    ) -> tuple[dict[str, Any], Parcel | None]:
+        """Write exact bytes as a file, in turn with its saves, and archive them; see `Archiving.bookstore_store`."""
+        return await self._bookstore_whole(
+            lambda: self._bookstore_store(self._bookstore_canonical(path), content, origin, check)
+        )
+
+    async def _bookstore_store(
+        self, path: str, content: bytes, origin: Origin, check: Callable[[bytes | None], bool]
+    ) -> tuple[dict[str, Any], Parcel | None]:
+        service = service_of(self)
+        async with self._bookstore_ordered_call(origin.reason, path) as call:
+            call.from_key, call.from_version = origin.from_key, origin.from_version
+            current = await self.bookstore_read(path)
+            if check(current) and current is not None:
+                draft = service.draft(path, source=self._bookstore_source)
+                loop = asyncio.get_running_loop()
+                call.parcels.append(await loop.run_in_executor(service.pool, service.intake.take, draft, current))
+            model: dict[str, Any] = await self.save(file_model(path, content), path)
+        return model, last_parcel(call, path)
 
     async def _bookstore_archive_stored(self, call: Call, path: str, previous_path: str = "") -> None:
         """Archive what is stored at a path, unless it was captured while it was written."""

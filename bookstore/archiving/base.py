@@ -8,7 +8,7 @@ import os
 import time
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +46,22 @@ class ArchiveRecord(NamedTuple):
     filepath: str
     content: str
     queued_time: float
+
+
+class Origin(NamedTuple):
+    """Where bytes come from that are written for somebody.
+
+    Attributes
+    ----------
+    reason : str
+        ``restore`` or ``clone``.
+    from_key, from_version : str
+        As in `bookstore.provenance.Provenance`.
+    """
+
+    reason: str
+    from_key: str = ""
+    from_version: str = ""
 
 
 _TASKS: set[asyncio.Task[None]] = set()
@@ -135,7 +151,7 @@ class Archiving(ContentsManager):
         try:
             path = self._bookstore_canonical(path)
             if service_of(self).archives(path):
-                call.tickets[path] = service_of(self).draft(path, reason=call.reason, source=self._bookstore_source)
+                call.tickets[path] = self._bookstore_draft(call, path)
         except Exception:  # archiving never fails a save; the ticket is drawn when the file is written
             self.log.exception("bookstore: no ticket could be drawn for %s", path)
 
@@ -159,10 +175,18 @@ class Archiving(ContentsManager):
         call.captured.add(path)
         ticket = call.tickets.pop(path, None)
         if ticket is None:
-            ticket = service_of(self).draft(
-                path, reason=call.reason, source=self._bookstore_source, previous_path=previous_path
-            )
+            ticket = self._bookstore_draft(call, path, previous_path)
         return ticket
+
+    def _bookstore_draft(self, call: Call, path: str, previous_path: str = "") -> Draft:
+        return service_of(self).draft(
+            path,
+            reason=call.reason,
+            source=self._bookstore_source,
+            previous_path=previous_path,
+            from_key=call.from_key,
+            from_version=call.from_version,
+        )
 
     @contextmanager
     def _bookstore_call(self, reason: str) -> Iterator[Call]:
@@ -204,13 +228,70 @@ class Archiving(ContentsManager):
         """
         if await ensure_async(self.dir_exists(path)):
             return all([await self._bookstore_archive_now(file) for file in await self._bookstore_list_files(path)])
+        return (await self.bookstore_archive(path))[0] is not None
+
+    # -- what the library asks for -----------------------------------------------------------------------------------
+
+    def bookstore_path(self, path: str) -> str:
+        """The one way to spell a path, as its key has it."""
+        return self._bookstore_canonical(path)
+
+    async def bookstore_files(self, directory: str) -> list[str]:
+        """The paths of the files below a directory that are archived."""
+        return await self._bookstore_list_files(directory)
+
+    async def bookstore_read(self, path: str) -> bytes | None:
+        """A file's bytes as they are stored now; None where there is no file."""
+        if not await ensure_async(self.file_exists(path)):
+            return None
+        return await self._bookstore_read_current(path)
+
+    async def bookstore_archive(self, path: str, reason: str = "save") -> tuple[Parcel | None, bytes]:
+        """Archive a file as it is stored now, in turn with its saves.
+
+        Returns
+        -------
+        Parcel or None
+            None where neither the outbox nor memory took it.
+        bytes
+            What it holds.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is not there.
+        """
         if not await ensure_async(self.file_exists(path)):
             raise FileNotFoundError(path)
         service = service_of(self)
         async with save_locks(service).hold([path]):
             content = await self._bookstore_read_current(path)
-            parcel = await self._bookstore_queue(service.draft(path, source=self._bookstore_source), content)
-        return parcel is not None
+            draft = service.draft(path, reason=reason, source=self._bookstore_source)
+            return await self._bookstore_queue(draft, content), content
+
+    async def bookstore_store(
+        self, path: str, content: bytes, origin: Origin, check: Callable[[bytes | None], bool]
+    ) -> tuple[dict[str, Any], Parcel | None]:
+        """Write exact bytes as a file, in turn with its saves, and archive them; nothing is signed.
+
+        Parameters
+        ----------
+        path : str
+        content : bytes
+        origin : Origin
+            What the version says of where the bytes come from.
+        check : callable
+            Gets the file's bytes, or None where there is none, while nobody else can write it. Raises to refuse; True
+            asks that they be archived first.
+
+        Returns
+        -------
+        dict
+            The file's model, without content.
+        Parcel or None
+            The new version on its way; None where such paths are not archived.
+        """
+        raise NotImplementedError
 
     async def _bookstore_queue(self, draft: Draft, content: bytes) -> Parcel | None:
         """Take a save and queue it; to the end, although whoever asked for it goes away.

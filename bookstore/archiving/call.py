@@ -30,6 +30,8 @@ class Call:
     """One call of a manager that may store something, with all that it calls in turn."""
 
     reason: str
+    from_key: str = ""
+    from_version: str = ""
     tickets: dict[str, Draft] = field(default_factory=dict)
     captured: set[str] = field(default_factory=set)
     parcels: list[Parcel | None] = field(default_factory=list)
@@ -83,6 +85,12 @@ def current_call() -> Call | None:
     """The call that is under way, if any."""
     call = CURRENT_CALL.get()
     return call if call is not None and call.active else None
+
+
+def last_parcel(call: Call, path: str) -> Parcel | None:
+    """The last save of a path that a call took; None where it took none."""
+    taken = [parcel for parcel in call.parcels if parcel is not None and parcel.entry.path == path]
+    return taken[-1] if taken else None
 
 
 def save_locks(service: ArchiveService) -> ReentrantPathLocks:

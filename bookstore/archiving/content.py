@@ -38,3 +38,14 @@ def bytes_of(model: dict[str, Any]) -> bytes:
     if model.get("format") == "base64":
         return base64.b64decode(content)
     return str(content).encode("utf-8")
+
+
+def file_model(path: str, content: bytes) -> dict[str, Any]:
+    """The model that stands for exact bytes: as a file, whatever they are, so that nothing is parsed or signed."""
+    return {
+        "type": "file",
+        "format": "base64",
+        "name": path.rpartition("/")[2],
+        "path": path,
+        "content": base64.b64encode(content).decode("ascii"),
+    }

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from jupyter_core.utils import ensure_async
 from jupyter_server.services.contents.filemanager import FileContentsManager
 
-from bookstore.archiving.base import Archiving
-from bookstore.archiving.call import Call, save_locks, service_of
-from bookstore.archiving.content import bytes_of, is_complete
+from bookstore.archiving.base import Archiving, Origin
+from bookstore.archiving.call import Call, last_parcel, save_locks, service_of
+from bookstore.archiving.content import bytes_of, file_model, is_complete
+
+if TYPE_CHECKING:
+    from bookstore.delivery import Parcel
 
 
 class SyncArchiving(Archiving):
@@ -73,13 +77,31 @@ class SyncArchiving(Archiving):
         # Without waiting for anything in between: saves of a sync manager hold no lock.
         if self.dir_exists(path):
             return all([await self._bookstore_archive_now(file) for file in self._bookstore_list_now(path)])
+        return (await self.bookstore_archive(path))[0] is not None
+
+    async def bookstore_archive(self, path: str, reason: str = "save") -> tuple[Parcel | None, bytes]:
+        """Archive a file as it is stored now; see `Archiving.bookstore_archive`."""
         if not self.file_exists(path):
             raise FileNotFoundError(path)
         service = service_of(self)
-        draft = service.draft(path, source=self._bookstore_source)
-        parcel = service.intake.take(draft, self._bookstore_read_current_now(path))
+        content = self._bookstore_read_current_now(path)
+        parcel = service.intake.take(service.draft(path, reason=reason, source=self._bookstore_source), content)
         service.submit([parcel])
-        return parcel is not None
+        return parcel, content
+
+    async def bookstore_store(
+        self, path: str, content: bytes, origin: Origin, check: Callable[[bytes | None], bool]
+    ) -> tuple[dict[str, Any], Parcel | None]:
+        """Write exact bytes as a file, and archive them; see `Archiving.bookstore_store`."""
+        service, path = service_of(self), self._bookstore_canonical(path)
+        with self._bookstore_call(origin.reason) as call:
+            call.from_key, call.from_version = origin.from_key, origin.from_version
+            current = self._bookstore_read_current_now(path) if self.file_exists(path) else None
+            if check(current) and current is not None:
+                call.parcels.append(service.intake.take(service.draft(path, source=self._bookstore_source), current))
+            # Most of these managers block, so nothing comes in between.
+            model = await ensure_async(self.save(file_model(path, content), path))
+        return model, last_parcel(call, path)
 
     def _bookstore_read_current_now(self, path: str) -> bytes:
         if isinstance(self, FileContentsManager):
