@@ -116,11 +116,52 @@ class VersionPage:
         Delete markers included.
     next_key_marker, next_version_id_marker : str or None
         Hand both to the next call; None after the last page.
+    folders : tuple of str
+        With a delimiter: the prefixes, up to and with the delimiter, that stand for the keys below them.
+    in_key_order : bool
+        True where the store is known to put all pages together in the order of the keys. False: a listing of one
+        page is whole, but over several pages some servers leave rows out.
     """
 
     versions: tuple[ObjectVersion, ...]
     next_key_marker: str | None = None
     next_version_id_marker: str | None = None
+    folders: tuple[str, ...] = ()
+    in_key_order: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """One object of a listing: the current version of its key.
+
+    Attributes
+    ----------
+    key, size, etag, last_modified
+        As in `ObjectVersion`.
+    """
+
+    key: str
+    size: int
+    etag: str
+    last_modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPage:
+    """One page of a listing of current objects, in the order of their keys' bytes.
+
+    Some servers order no further than within a page: SeaweedFS puts ``a/`` before ``a-2/``.
+
+    Attributes
+    ----------
+    objects : tuple of ObjectRow
+        Keys that a delete marker hides are left out.
+    next_after : str or None
+        Hand it to the next call; None after the last page. What it looks like is the store's own business.
+    """
+
+    objects: tuple[ObjectRow, ...]
+    next_after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +277,61 @@ class ObjectStore(abc.ABC):
         *,
         key_marker: str | None = None,
         version_id_marker: str | None = None,
+        delimiter: str | None = None,
         limit: int = 1000,
     ) -> VersionPage:
         """List versions and delete markers of all keys that begin with ``prefix``, one page.
 
-        Give an exact key, or a prefix that ends in ``/``: some servers silently miss rows over sibling prefixes. A
-        caller that asks for an exact key still drops the rows of longer keys.
+        Give an exact key: its rows are complete and come first, and the caller drops those of longer keys. Some
+        servers leave out rows of other keys over several pages: for all that is below a folder see
+        `bookstore.storage.walk.walk_versions`. May take a second request for an exact key.
+
+        Parameters
+        ----------
+        prefix : str
+        key_marker, version_id_marker : str, optional
+            Where the page before ended.
+        delimiter : str, optional
+            Stands, in ``folders``, for all keys that have it after the prefix.
+        limit : int
+            Rows and folders on the page, at least 1; a store gives at most 1,000.
+
+        Raises
+        ------
+        ValueError
+            For a ``limit`` below 1.
+        """
+
+    @abc.abstractmethod
+    async def list_objects(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> ObjectPage:
+        """List the current objects of all keys that begin with ``prefix``, one page.
+
+        Parameters
+        ----------
+        prefix : str
+        after : str, optional
+            ``next_after`` of the page before, or any key: the page begins behind it.
+        limit : int
+            Rows on the page, at least 1; a store gives at most 1,000. A page may have fewer, or none, and not be
+            the last.
+
+        Raises
+        ------
+        ValueError
+            For a ``limit`` below 1.
+        """
+
+    @abc.abstractmethod
+    async def hide(self, key: str) -> str | None:
+        """Add a delete marker: the key has no current version any more, and keeps those that it had.
+
+        A key that never was gets a marker all the same. Where the bucket keeps no versions, the object itself would
+        be deleted: make sure of its versioning first.
+
+        Returns
+        -------
+        str or None
+            The marker's version id; None where the store named none, so that nothing says that the content is kept.
         """
 
     @abc.abstractmethod

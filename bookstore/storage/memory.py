@@ -24,6 +24,8 @@ from bookstore.errors import (
 from bookstore.storage.base import (
     ObjectBody,
     ObjectInfo,
+    ObjectPage,
+    ObjectRow,
     ObjectStore,
     ObjectVersion,
     Probe,
@@ -154,16 +156,37 @@ class MemoryStore(ObjectStore):
         *,
         key_marker: str | None = None,
         version_id_marker: str | None = None,
+        delimiter: str | None = None,
         limit: int = _LARGEST_PAGE,
     ) -> VersionPage:
         if limit < 1:
             raise ValueError(f"a page holds at least one row, not {limit}")
         self._begin("ListObjectVersions", prefix)
-        rows = list(self._after(self._rows(prefix), key_marker, version_id_marker))
-        page, rest = rows[: min(limit, _LARGEST_PAGE)], rows[min(limit, _LARGEST_PAGE) :]
-        if not rest:
-            return VersionPage(tuple(page))
-        return VersionPage(tuple(page), page[-1].key, page[-1].version_id)
+        rows = self._after(self._rows(prefix), key_marker, version_id_marker)
+        entries = _folded(rows, prefix, delimiter, key_marker)
+        page = list(itertools.islice(entries, min(limit, _LARGEST_PAGE)))
+        versions = tuple(entry for entry in page if isinstance(entry, ObjectVersion))
+        folders = tuple(entry for entry in page if isinstance(entry, str))
+        if next(entries, None) is None:
+            return VersionPage(versions, folders=folders)
+        last = page[-1]
+        if isinstance(last, str):
+            return VersionPage(versions, last, None, folders)
+        return VersionPage(versions, last.key, last.version_id, folders)
+
+    async def list_objects(  # noqa: D102
+        self, prefix: str, *, after: str | None = None, limit: int = _LARGEST_PAGE
+    ) -> ObjectPage:
+        if limit < 1:
+            raise ValueError(f"a page holds at least one row, not {limit}")
+        self._begin("ListObjectsV2", prefix)
+        found = (
+            ObjectRow(row.key, row.size, row.etag, row.last_modified)
+            for row in self._after(self._rows(prefix), after, None)
+            if row.is_latest and not row.is_delete_marker
+        )
+        page = tuple(itertools.islice(found, min(limit, _LARGEST_PAGE)))
+        return ObjectPage(page, page[-1].key if next(found, None) is not None else None)
 
     async def copy(self, source_key: str, key: str, *, source_version_id: str | None = None) -> Receipt:  # noqa: D102
         self._begin("HeadObject", source_key)
@@ -188,6 +211,13 @@ class MemoryStore(ObjectStore):
         version, _ = self._find("GetObjectTagging", key, version_id)
         return dict(version.tags)
 
+    async def hide(self, key: str) -> str | None:  # noqa: D102
+        self._begin("DeleteObject", key)
+        self._check_key("DeleteObject", key)
+        marker = self.delete(key)
+        self._end("DeleteObject", key)
+        return marker
+
     async def probe(self) -> Probe:  # noqa: D102
         self._begin("GetBucketVersioning", "")
         self._begin("HeadBucket", "")
@@ -200,12 +230,12 @@ class MemoryStore(ObjectStore):
     async def aclose(self) -> None:
         """Do nothing; the content stays."""
 
-    def delete(self, key: str) -> None:
-        """Hide a key as DeleteObject does, so that tests meet delete markers; `ObjectStore` itself deletes nothing."""
+    def delete(self, key: str) -> str | None:
+        """Do what `hide` does, as somebody else would: not counted, never failing, and without waiting."""
         if self.versioning is Versioning.OFF:
             self._keys.pop(key, None)
-        else:
-            self._append(key, None, {}, "", {})
+            return None
+        return self._append(key, None, {}, "", {}).version_id
 
     def _begin(self, operation: str, key: str) -> None:
         self.requests[operation] += 1
@@ -339,6 +369,22 @@ class MemoryStore(ObjectStore):
 
     def _name(self, operation: str, key: str) -> str:
         return f"{operation} s3://{self.bucket}/{key}"
+
+
+def _folded(
+    rows: Iterator[ObjectVersion], prefix: str, delimiter: str | None, marker: str | None
+) -> Iterator[ObjectVersion | str]:
+    """Let a folder's name stand for the rows below it, once, and not again where the page before ended with it."""
+    told = marker
+    for row in rows:
+        end = -1 if delimiter is None else row.key.find(delimiter, len(prefix))
+        if end < 0:
+            yield row
+            continue
+        folder = row.key[: end + len(delimiter or "")]
+        if folder != told:
+            told = folder
+            yield folder
 
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:

@@ -17,7 +17,7 @@ import re
 import sys
 import weakref
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +34,8 @@ from bookstore.errors import (
 from bookstore.storage.base import (
     ObjectBody,
     ObjectInfo,
+    ObjectPage,
+    ObjectRow,
     ObjectStore,
     ObjectVersion,
     Probe,
@@ -44,7 +46,7 @@ from bookstore.storage.base import (
 from bookstore.storage.s3_errors import Call, status_of, translate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout as _deadline
@@ -66,6 +68,15 @@ _HASH_INLINE: Final = 64 * 1024
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 _ROW: Final = re.compile(rb"<(Version|DeleteMarker)[\s>/]")
 _ROW_ORDER: Final = "BookstoreRowOrder"
+
+#: Rows on a page at most (S3 API reference, ListObjectVersions).
+_LARGEST_PAGE: Final = 1000
+#: Begin the ``Server`` header of those whose pages follow one another by key: AWS, and moto, which sends two headers.
+_ORDERLY_SERVERS: Final = ("AmazonS3", "Werkzeug", "amazon.com")
+#: What SeaweedFS adds to a key to name the directory with its versions.
+_SEAWEED_DIRECTORY: Final = ".versions"
+#: Begins what the store wants back to go on, where a key might stand; no key that bookstore writes begins so.
+_CONTINUE: Final = "\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,25 +238,71 @@ class S3Store(ObjectStore):
         *,
         key_marker: str | None = None,
         version_id_marker: str | None = None,
-        limit: int = 1000,
+        delimiter: str | None = None,
+        limit: int = _LARGEST_PAGE,
     ) -> VersionPage:
-        if limit < 1:
-            raise ValueError(f"a page holds at least one row, not {limit}")
-        # Asking for it by ourselves keeps the SDK from decoding the answer: see _decoded.
-        params: dict[str, Any] = {
-            "Bucket": self.bucket,
-            "Prefix": prefix,
-            "MaxKeys": limit,
-            "EncodingType": "url",
-        }
+        params = self._listing(prefix, limit)
+        if delimiter is not None:
+            params["Delimiter"] = delimiter
         if key_marker is not None:
             params["KeyMarker"] = key_marker
             if version_id_marker is not None:
                 params["VersionIdMarker"] = version_id_marker
+        page = await self._version_page(params)
+        # SeaweedFS finds the key "a" for the prefix "a.", too.
+        page = replace(page, versions=tuple(row for row in page.versions if row.key.startswith(prefix)))
+        if delimiter is not None or key_marker not in (None, prefix) or not _may_lack_rows_of(prefix, page):
+            return page
+        return await self._led_by(prefix, version_id_marker if key_marker else None, limit, page)
+
+    async def _version_page(self, params: dict[str, Any]) -> VersionPage:
+        prefix = params["Prefix"]
         call = Call("ListObjectVersions", self.bucket, prefix or None)
         async with self._calling(call, self._short_limit) as client:
             answer = await client.list_object_versions(**params)
         return _page(answer, prefix, call)
+
+    async def _led_by(self, key: str, version_id_marker: str | None, limit: int, page: VersionPage) -> VersionPage:
+        """Put the rows of ``key`` itself first, where the store may have left them out for those of longer keys.
+
+        SeaweedFS keeps the versions of ``a`` in a directory ``a.versions`` and goes through names in that order, so
+        that those of ``a.bak`` and ``a-2`` fill the page before ``a`` has its turn. Asked for the directory's name, it
+        tells the versions of ``a`` alone; any other store tells nothing of ``a`` then, and the page stays as it is.
+        """
+        whole = await self._version_page(self._listing(f"{key}{_SEAWEED_DIRECTORY}", _LARGEST_PAGE))
+        rows = [row for row in whole.versions if row.key == key]
+        names = [row.version_id for row in rows]
+        if version_id_marker is None:
+            rest = rows
+        else:
+            rest = rows[names.index(version_id_marker) + 1 :] if version_id_marker in names else []
+        if rest:
+            shown = tuple(rest[:limit])
+            return VersionPage(shown, key, shown[-1].version_id, in_key_order=False)
+        if len(rows) >= _LARGEST_PAGE and all(row.key != key for row in page.versions):
+            raise StoreFault(
+                f"ListObjectVersions s3://{self.bucket}/{key}: the store keeps more than {len(rows)} versions, and "
+                "does not show those that follow as long as there are longer keys that begin with this one"
+            )
+        return page
+
+    async def list_objects(  # noqa: D102
+        self, prefix: str, *, after: str | None = None, limit: int = _LARGEST_PAGE
+    ) -> ObjectPage:
+        params = self._listing(prefix, limit)
+        if after is not None and after.startswith(_CONTINUE):
+            params["ContinuationToken"] = after[len(_CONTINUE) :]
+        elif after is not None:
+            params["StartAfter"] = after
+        call = Call("ListObjectsV2", self.bucket, prefix or None)
+        async with self._calling(call, self._short_limit) as client:
+            answer = await client.list_objects_v2(**params)
+        return _object_page(answer, prefix, call)
+
+    async def hide(self, key: str) -> str | None:  # noqa: D102
+        async with self._calling(Call("DeleteObject", self.bucket, key), self._short_limit) as client:
+            answer = await client.delete_object(Bucket=self.bucket, Key=key)
+        return answer.get("VersionId") or None
 
     async def copy(self, source_key: str, key: str, *, source_version_id: str | None = None) -> Receipt:
         """Store a version's bytes and metadata as a new version of another key, inside the store.
@@ -342,6 +399,12 @@ class S3Store(ObjectStore):
     def _short_limit(self) -> float:
         """For questions that move no content: a store that hangs is to be known soon."""
         return min(self._limit, _QUESTION_LIMIT)
+
+    def _listing(self, prefix: str, limit: int) -> dict[str, Any]:
+        if limit < 1:
+            raise ValueError(f"a page holds at least one row, not {limit}")
+        # Asking for the encoding by ourselves keeps the SDK from decoding the answer: see _key_decoder.
+        return {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": limit, "EncodingType": "url"}
 
     def _version(self, key: str, version_id: str | None) -> dict[str, str]:
         params = {"Bucket": self.bucket, "Key": key}
@@ -654,26 +717,84 @@ def _info(answer: Mapping[str, Any], call: Call) -> ObjectInfo:
 
 def _page(answer: Mapping[str, Any], prefix: str, call: Call) -> VersionPage:
     raw_versions, raw_markers = answer.get("Versions", []), answer.get("DeleteMarkers", [])
-    escaped = answer.get("EncodingType") == "url"
-    # S3 writes a space as "+" and a plus as "%2B"; a server that writes "%20" leaves the plus as it is.
-    percent = any("%20" in row["Key"] for row in (*raw_versions, *raw_markers))
-
-    def key_of(text: str) -> str:
-        if not escaped:
-            return text
-        key = unquote(text) if percent else unquote_plus(text)
-        return key if key.startswith(prefix) else unquote(text)
-
+    _check_rows((*raw_versions, *raw_markers), call)
+    raw_folders = [folder["Prefix"] for folder in answer.get("CommonPrefixes", []) if folder.get("Prefix")]
+    key_of = _key_decoder(answer, prefix, [*(row["Key"] for row in (*raw_versions, *raw_markers)), *raw_folders])
     versions = [_row(row, key_of(row["Key"]), is_delete_marker=False) for row in raw_versions]
     markers = [_row(row, key_of(row["Key"]), is_delete_marker=True) for row in raw_markers]
     rows = _in_order(_as_in_document(versions, markers, answer.get(_ROW_ORDER, [])))
+    folders = tuple(sorted({key_of(folder) for folder in raw_folders}, key=_bytes))
+    ordered = _in_key_order(answer)
     if not answer.get("IsTruncated"):
-        return VersionPage(rows)
+        return VersionPage(rows, None, None, folders, ordered)
     if answer.get("NextKeyMarker"):
-        return VersionPage(rows, key_of(answer["NextKeyMarker"]), answer.get("NextVersionIdMarker") or None)
-    if not rows:
+        version_id = answer.get("NextVersionIdMarker") or None
+        return VersionPage(rows, key_of(answer["NextKeyMarker"]), version_id, folders, ordered)
+    if not rows or folders:
         raise StoreFault(f"{call}: the store says that there are further rows, but not where")
-    return VersionPage(rows, rows[-1].key, rows[-1].version_id)
+    return VersionPage(rows, rows[-1].key, rows[-1].version_id, folders, ordered)
+
+
+def _object_page(answer: Mapping[str, Any], prefix: str, call: Call) -> ObjectPage:
+    raw = answer.get("Contents", [])
+    _check_rows(raw, call)
+    # Here even servers that write "%20" for some blanks write "+" for others, and "%2B" for a plus.
+    key_of = _key_decoder(answer, prefix, [])
+    objects = tuple(
+        ObjectRow(
+            key=key_of(row["Key"]),
+            size=row.get("Size", 0),
+            etag=str(row.get("ETag") or "").strip('"'),
+            last_modified=row["LastModified"].astimezone(timezone.utc),
+        )
+        for row in raw
+    )
+    if not answer.get("IsTruncated"):
+        return ObjectPage(objects)
+    token = answer.get("NextContinuationToken")
+    if token and not _in_key_order(answer):
+        # SeaweedFS goes on behind a key at some other place than where the page ended.
+        return ObjectPage(objects, _CONTINUE + token)
+    if not objects:
+        raise StoreFault(f"{call}: the store says that there are further objects, but not where")
+    return ObjectPage(objects, objects[-1].key)
+
+
+def _in_key_order(answer: Mapping[str, Any]) -> bool:
+    """Whether the one who answers is known to order all pages of a listing by key; many imitate the rest of S3."""
+    server = answer["ResponseMetadata"]["HTTPHeaders"].get("server", "")
+    return str(server).startswith(_ORDERLY_SERVERS)
+
+
+def _may_lack_rows_of(key: str, page: VersionPage) -> bool:
+    """Whether a page of the keys that begin with ``key`` may have left out rows of ``key`` itself for the others'."""
+    if page.in_key_order or page.next_key_marker is None or key == "" or key.endswith("/"):
+        return False
+    return not page.versions or any(row.key != key for row in page.versions)
+
+
+def _check_rows(rows: Iterable[Mapping[str, Any]], call: Call) -> None:
+    if any(row.get(name) is None for row in rows for name in ("Key", "LastModified")):
+        raise StoreFault(f"{call}: the answer lists something without its key or its time")
+
+
+def _key_decoder(answer: Mapping[str, Any], prefix: str, told: Iterable[str]) -> Callable[[str], str]:
+    """Choose how to read the keys of a listing, of which ``told`` are all that it tells."""
+    if answer.get("EncodingType") != "url":
+        return str
+    # S3 writes a space as "+" and a plus as "%2B"; a server that writes "%20" leaves the plus as it is.
+    percent = any("%20" in text for text in told)
+
+    def decoded(text: str) -> str:
+        key = unquote(text) if percent else unquote_plus(text)
+        return key if key.startswith(prefix) else unquote(text)
+
+    return decoded
+
+
+def _bytes(key: str) -> bytes:
+    """Make of a key what S3 sorts by."""
+    return key.encode("utf-8", "surrogatepass")
 
 
 def _row(row: Mapping[str, Any], key: str, *, is_delete_marker: bool) -> ObjectVersion:
@@ -705,7 +826,7 @@ def _in_order(document: list[ObjectVersion]) -> tuple[ObjectVersion, ...]:
     the resolution of a second, and nobody's clock is above being set.
     """
     rows: list[ObjectVersion] = []
-    by_key = sorted(document, key=lambda row: row.key.encode("utf-8", "surrogatepass"))
+    by_key = sorted(document, key=lambda row: _bytes(row.key))
     for _, group in groupby(by_key, key=lambda row: row.key):
         history = list(group)
         kinds = [list(run) for _, run in groupby(history, key=lambda row: row.is_delete_marker)]

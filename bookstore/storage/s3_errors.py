@@ -99,8 +99,8 @@ _CLOCK: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 _OTHER_REGION: Final = frozenset(
     {"PermanentRedirect", "IllegalLocationConstraint", "IllegalLocationConstraintException"}
 )
-_ON_BUCKET: Final = frozenset({"HeadBucket", "GetBucketVersioning", "ListObjectVersions"})
-_WRITES: Final = frozenset({"PutObject", "CopyObject", "PutObjectTagging"})
+_ON_BUCKET: Final = frozenset({"HeadBucket", "GetBucketVersioning", "ListObjectVersions", "ListObjectsV2"})
+_WRITES: Final = frozenset({"PutObject", "CopyObject", "PutObjectTagging", "DeleteObject"})
 _READS: Final = frozenset({"GetObject", "HeadObject", "GetObjectTagging"})
 
 _HINT_CLOCK: Final = "Set this machine's clock: the store refuses requests that are signed with a wrong time."

@@ -44,6 +44,7 @@ class Backend:
     refuses_long_keys = True
     takes_empty_tags = True
     lists_markers_apart = False
+    marks_missing_keys = True
 
     def create_bucket(self, *, versioned: bool = True) -> str:
         raise NotImplementedError
@@ -85,6 +86,7 @@ class ServerBackend(Backend):
         self.refuses_long_keys = not isinstance(server, MotoServer)
         self.takes_empty_tags = not isinstance(server, MotoServer)
         self.lists_markers_apart = isinstance(server, MotoServer)
+        self.marks_missing_keys = not isinstance(server, MotoServer)
         # moto keeps a checksum only together with x-amz-sdk-checksum-algorithm.
         self.keeps_sha256 = not isinstance(server, MotoServer)
 

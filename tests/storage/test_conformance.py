@@ -22,7 +22,7 @@ from bookstore.storage.base import Versioning
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bookstore.storage.base import ObjectStore, ObjectVersion, VersionPage
+    from bookstore.storage.base import ObjectPage, ObjectStore, ObjectVersion, VersionPage
 
 ODD_KEYS = [
     "work/plain.ipynb",
@@ -69,12 +69,26 @@ async def pages(bucket: Any, prefix: str, limit: int) -> list[VersionPage]:
     return found
 
 
+async def object_pages(bucket: Any, prefix: str, limit: int) -> list[ObjectPage]:
+    found = [await bucket.store.list_objects(prefix, limit=limit)]
+    while found[-1].next_after is not None:
+        found.append(await bucket.store.list_objects(prefix, after=found[-1].next_after, limit=limit))
+        assert len(found) < 100, "paging does not end"
+    return found
+
+
+def keys(found: list[ObjectPage]) -> list[str]:
+    return [row.key for page in found for row in page.objects]
+
+
 async def call(store: ObjectStore, operation: str, key: str, version_id: str | None = None) -> None:
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "put": lambda: store.put(key, b"x", sha256=sha256(b"x")),
         "get": lambda: store.get(key, version_id).__aenter__(),
         "head": lambda: store.head(key, version_id),
         "list": lambda: store.list_versions(key),
+        "list_objects": lambda: store.list_objects(key),
+        "hide": lambda: store.hide(key),
         "get_tags": lambda: store.get_tags(key, version_id),
         "set_tags": lambda: store.set_tags(key, {"a": "b"}, version_id),
         "copy": lambda: store.copy(key, "copy", source_version_id=version_id),
@@ -278,6 +292,132 @@ async def test_pages_over_the_history_of_one_key(bucket: Any) -> None:
     assert listed == [receipt.version_id for receipt in reversed(receipts)]
 
 
+@pytest.mark.parametrize("limit", [1, 3, 1000])
+async def test_the_history_of_a_key_is_whole_beside_longer_keys(bucket: Any, limit: int) -> None:
+    expected: list[str] = []
+    for number in range(4):
+        for key in ("d/a", "d/a.bak", "d/a-2", "d/a b", "d/a+", "d/ab", "d/a/b", "d/a.zip/c"):
+            receipt = await bucket.put(key, b"%d" % number)
+            if key == "d/a":
+                expected.insert(0, receipt.version_id)
+    found = await pages(bucket, "d/a", limit)
+    listed = [row for page in found for row in page.versions]
+    assert [row.version_id for row in listed[:4]] == expected
+    assert [row.is_latest for row in listed[:4]] == [True, False, False, False]
+    assert all(row.key != "d/a" for row in listed[4:])
+    assert all(len(page.versions) <= limit for page in found)
+
+
+async def test_a_prefix_finds_no_shorter_key(bucket: Any) -> None:
+    for _ in range(3):
+        await bucket.put("d/a", b"x")
+    kept = await bucket.put("d/a.", b"x")
+    assert [row.version_id for row in (await bucket.store.list_versions("d/a.", limit=2)).versions] == [kept.version_id]
+    assert (await bucket.store.list_versions("d/a.v", limit=2)).versions == ()
+
+
+async def test_a_delimiter_folds_folders(bucket: Any) -> None:
+    for key in ("w/a", "w/a", "w/sub/x", "w/sub/y/z", "w/sub-1/x", "w/ü +%/x", "other"):
+        await bucket.put(key, b"x")
+    page = await bucket.store.list_versions("w/", delimiter="/")
+    assert [row.key for row in page.versions] == ["w/a", "w/a"]
+    assert page.folders == ("w/sub-1/", "w/sub/", "w/ü +%/")
+    assert page.next_key_marker is None
+    page = await bucket.store.list_versions("w/sub/", delimiter="/")
+    assert ([row.key for row in page.versions], page.folders) == (["w/sub/x"], ("w/sub/y/",))
+
+
+async def test_lists_the_current_objects(bucket: Any) -> None:
+    before = datetime.now(timezone.utc) - timedelta(seconds=5)
+    await bucket.put("work/a", b"one")
+    newest = await bucket.put("work/a", b"second")
+    await bucket.put("work/b/c", b"x")
+    await bucket.put("other/a", b"x")
+    page = await bucket.store.list_objects("work/")
+    assert page.next_after is None
+    assert [row.key for row in page.objects] == ["work/a", "work/b/c"]
+    row = page.objects[0]
+    assert (row.size, row.etag) == (6, newest.etag)
+    assert before < row.last_modified < datetime.now(timezone.utc) + timedelta(seconds=5)
+    assert (await bucket.store.list_objects("nothing/")).objects == ()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 1000])
+async def test_pages_of_objects_hold_every_key_once(bucket: Any, limit: int) -> None:
+    expected = [*ODD_KEYS, "work/sub/a", "work/sub-1/a+b", "work/sub.2/a b", "work/a", "work/a-2", "work/a.bak"]
+    for key in expected:
+        await bucket.put(key, b"1")
+        await bucket.put(key, b"2")
+    for key in ("work-2/a", "work.old/a", "work 3/a", "work.ipynb"):
+        await bucket.put(key, b"x")
+    found = await object_pages(bucket, "work/", limit)
+    assert sorted(keys(found)) == sorted(expected)
+    assert all(len(page.objects) <= limit for page in found)
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+async def test_odd_keys_are_listed_alone_and_hidden(bucket: Any, key: str) -> None:
+    await bucket.put(key, b"x")
+    assert keys(await object_pages(bucket, key, 10)) == [key]
+    assert keys(await object_pages(bucket, "work/", 10)) == [key]
+    await bucket.store.hide(key)
+    assert keys(await object_pages(bucket, "work/", 10)) == []
+    assert [row.key for row in (await bucket.store.list_versions(key)).versions] == [key, key]
+
+
+@pytest.mark.parametrize("folder", ["a b/", "a+b/", "100%/", "%20/", "日本/"])
+@pytest.mark.parametrize("name", ["x", "a b", "a+b", "a b+c%"])
+async def test_listed_keys_are_right_whatever_else_is_on_the_page(bucket: Any, folder: str, name: str) -> None:
+    await bucket.put(folder + name, b"x")
+    assert keys(await object_pages(bucket, folder, 10)) == [folder + name]
+    assert keys(await object_pages(bucket, "", 10)) == [folder + name]
+
+
+async def test_a_listing_begins_behind_any_key(bucket: Any) -> None:
+    for key in ("w/a", "w/b", "w/c"):
+        await bucket.put(key, b"x")
+    assert keys([await bucket.store.list_objects("w/", after="w/aa")]) == ["w/b", "w/c"]
+    assert keys([await bucket.store.list_objects("w/", after="w/z")]) == []
+
+
+async def test_hidden_keys_are_not_listed_and_keep_their_versions(bucket: Any) -> None:
+    kept = await bucket.put("w/a", b"one")
+    await bucket.put("w/b", b"x")
+    await bucket.tick()
+    marker = await bucket.store.hide("w/a")
+    assert marker not in (None, "", "null", kept.version_id)
+    assert keys(await object_pages(bucket, "w/", 1)) == ["w/b"]
+    with pytest.raises(ObjectMissing):
+        await bucket.store.head("w/a")
+    assert await bucket.read("w/a", kept.version_id) == b"one"
+    listed = rows(await bucket.store.list_versions("w/a"), "w/a")
+    assert [(row.version_id, row.is_delete_marker) for row in listed] == [(marker, True), (kept.version_id, False)]
+
+
+async def test_a_hidden_key_can_be_written_again(bucket: Any) -> None:
+    await bucket.put("w/a", b"one", if_none_match=True)
+    await bucket.store.hide("w/a")
+    again = await bucket.put("w/a", b"two", if_none_match=True)
+    (row,) = (await bucket.store.list_objects("w/")).objects
+    assert (row.key, row.etag) == ("w/a", again.etag)
+    assert await bucket.read("w/a") == b"two"
+
+
+async def test_hiding_a_missing_key_adds_a_marker_all_the_same(bucket: Any) -> None:
+    if not bucket.backend.marks_missing_keys:
+        pytest.skip("moto leaves a key alone that never was")
+    marker = await bucket.store.hide("w/missing")
+    listed = (await bucket.store.list_versions("w/missing")).versions
+    assert [(row.version_id, row.is_delete_marker) for row in listed] == [(marker, True)]
+    assert (await bucket.store.list_objects("w/")).objects == ()
+
+
+async def test_hiding_without_versioning_names_no_marker(unversioned: Any) -> None:
+    await unversioned.put("a", b"one")
+    assert await unversioned.store.hide("a") is None
+    assert (await unversioned.store.list_versions("a")).versions == ()
+
+
 async def test_if_none_match_writes_only_the_first_version(bucket: Any) -> None:
     first = await bucket.put("a", b"one", if_none_match=True)
     with pytest.raises(PreconditionFailed):
@@ -443,7 +583,7 @@ async def test_suspended_versioning_shows_in_the_receipt(bucket: Any) -> None:
     assert await bucket.read("a") == b"two"
 
 
-@pytest.mark.parametrize("operation", ["put", "get", "list", "probe", "get_tags", "set_tags"])
+@pytest.mark.parametrize("operation", ["put", "get", "list", "list_objects", "hide", "probe", "get_tags", "set_tags"])
 async def test_a_missing_bucket_is_named(backend: Any, operation: str) -> None:
     store = backend.store("no-such-bucket-anywhere")
     try:
@@ -453,7 +593,7 @@ async def test_a_missing_bucket_is_named(backend: Any, operation: str) -> None:
         await store.aclose()
 
 
-@pytest.mark.parametrize("operation", ["put", "get", "head", "list", "probe", "copy"])
+@pytest.mark.parametrize("operation", ["put", "get", "head", "list", "list_objects", "hide", "probe", "copy"])
 async def test_a_wrong_secret_is_told_and_not_shown(bucket: Any, operation: str) -> None:
     if not bucket.backend.checks_secrets:
         pytest.skip("this store lets everyone in")
@@ -471,6 +611,8 @@ async def test_a_wrong_secret_is_told_and_not_shown(bucket: Any, operation: str)
 async def test_a_page_of_no_rows_is_refused(bucket: Any) -> None:
     with pytest.raises(ValueError, match="at least one row"):
         await bucket.store.list_versions("a", limit=0)
+    with pytest.raises(ValueError, match="at least one row"):
+        await bucket.store.list_objects("a", limit=0)
 
 
 async def test_works_on_after_refresh_and_after_close(bucket: Any) -> None:

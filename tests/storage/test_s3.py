@@ -11,6 +11,7 @@ import sys
 import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -165,6 +166,8 @@ CALLS: dict[str, Callable[[S3Store], Awaitable[object]]] = {
     "get_version": lambda store: read(store, "v1"),
     "head": lambda store: store.head("work/a.ipynb"),
     "list": lambda store: store.list_versions("work/a.ipynb"),
+    "list_objects": lambda store: store.list_objects("work/"),
+    "hide": lambda store: store.hide("work/a.ipynb"),
     "copy": lambda store: store.copy("work/a.ipynb", "b"),
     "set_tags": lambda store: store.set_tags("work/a.ipynb", {"a": "b"}),
     "get_tags": lambda store: store.get_tags("work/a.ipynb"),
@@ -231,6 +234,13 @@ def everything_shown(error: BaseException) -> str:
         ("get_version", 400, "InvalidArgument", errors.ObjectMissing),
         ("list", 404, "NoSuchBucket", errors.BucketMissing),
         ("list", 400, "InvalidArgument", errors.StorageError),
+        ("list_objects", 404, "NoSuchBucket", errors.BucketMissing),
+        ("list_objects", 400, "InvalidArgument", errors.StorageError),
+        ("list_objects", 403, "AccessDenied", errors.AccessDenied),
+        ("hide", 404, "NoSuchBucket", errors.BucketMissing),
+        ("hide", 403, "AccessDenied", errors.AccessDenied),
+        ("hide", 503, "SlowDown", errors.StoreThrottled),
+        ("hide", 400, "KeyTooLongError", errors.ObjectRefused),
         ("set_tags", 400, "InvalidTag", errors.ObjectRefused),
         ("get_tags", 404, "NoSuchKey", errors.ObjectMissing),
         ("probe", 404, "NoSuchBucket", errors.BucketMissing),
@@ -263,6 +273,9 @@ async def test_a_code_becomes_the_error_that_fits(
         ("head", 503, errors.StoreThrottled),
         ("head", 500, errors.StoreFault),
         ("head", 403, errors.AccessDenied),
+        ("list_objects", 404, errors.BucketMissing),
+        ("hide", 403, errors.AccessDenied),
+        ("hide", 500, errors.StoreFault),
         ("probe", 404, errors.BucketMissing),
         ("probe", 403, errors.AccessDenied),
         ("probe", 401, errors.CredentialsRejected),
@@ -336,16 +349,25 @@ async def test_the_md5_of_a_large_body_counts_too() -> None:
 # --- what cannot be understood, or does not come
 
 
-@pytest.mark.parametrize("reply", [answer(200, b"<ListVersionsResult><Version>"), answer(200, b"not xml")])
-async def test_a_listing_that_makes_no_sense_is_a_fault(reply: bytes) -> None:
-    async with fake(reply) as server, store_at(server.url) as store:
-        assert type(await failure(store, "list")) is errors.StoreFault
+@pytest.mark.parametrize("operation", ["list", "list_objects"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<ListVersionsResult><Version>",
+        b"not xml",
+        b"<R><Version><Key>work/a</Key></Version><Contents><Key>work/a</Key></Contents></R>",
+    ],
+)
+async def test_a_listing_that_makes_no_sense_is_a_fault(operation: str, body: bytes) -> None:
+    async with fake(answer(200, body)) as server, store_at(server.url) as store:
+        assert type(await failure(store, operation)) is errors.StoreFault
 
 
-async def test_a_listing_that_goes_on_nowhere_is_a_fault() -> None:
+@pytest.mark.parametrize("operation", ["list", "list_objects"])
+async def test_a_listing_that_goes_on_nowhere_is_a_fault(operation: str) -> None:
     body = b"<ListVersionsResult><IsTruncated>true</IsTruncated></ListVersionsResult>"
     async with fake(answer(200, body)) as server, store_at(server.url) as store:
-        assert type(await failure(store, "list")) is errors.StoreFault
+        assert type(await failure(store, operation)) is errors.StoreFault
 
 
 async def test_something_else_than_http_is_a_fault() -> None:
@@ -754,6 +776,73 @@ async def test_rows_of_a_server_that_lists_markers_apart_are_merged() -> None:
 )
 async def test_keys_are_decoded_as_the_server_encodes_them(told: str, encoding: str, prefix: str, key: str) -> None:
     assert await listed(row("Version", told, "v1", "01.000"), encoding=encoding, prefix=prefix) == [(key, "v1")]
+
+
+def objects(*keys: str, more: str = "") -> bytes:
+    rows = "".join(
+        f"<Contents><Key>{key}</Key><LastModified>2026-11-20T07:00:00.000Z</LastModified>"
+        f"<ETag>&quot;{MD5}&quot;</ETag><Size>7</Size></Contents>"
+        for key in keys
+    )
+    token = f"<NextContinuationToken>{more}</NextContinuationToken>" if more else ""
+    truncated = f"<IsTruncated>{str(bool(more)).lower()}</IsTruncated>{token}"
+    return f"<ListBucketResult><EncodingType>url</EncodingType>{truncated}{rows}</ListBucketResult>".encode()
+
+
+def asked(server: FakeServer) -> list[dict[str, str]]:
+    return [dict(parse_qsl(urlsplit(request.target).query, keep_blank_values=True)) for request in server.requests]
+
+
+async def test_objects_are_asked_for_behind_the_last_key_where_keys_are_in_order() -> None:
+    first = answer(200, objects("w/a+b%2Bc", more="token"), server="AmazonS3")
+    async with fake(first, answer(200, objects())) as server, store_at(server.url) as store:
+        page = await store.list_objects("w/", limit=1)
+        assert page.next_after == "w/a b+c"
+        assert (await store.list_objects("w/", after=page.next_after, limit=1)).next_after is None
+    assert asked(server)[0] == {"list-type": "2", "prefix": "w/", "max-keys": "1", "encoding-type": "url"}
+    assert asked(server)[1] == {**asked(server)[0], "start-after": "w/a b+c"}
+
+
+async def test_objects_are_asked_for_as_the_server_wants_where_keys_may_not_be_in_order() -> None:
+    first = answer(200, objects("w/a", more="w/a.versions"))
+    async with fake(first, answer(200, objects())) as server, store_at(server.url) as store:
+        page = await store.list_objects("w/")
+        await store.list_objects("w/", after=page.next_after)
+    assert asked(server)[1]["continuation-token"] == "w/a.versions"
+    assert "start-after" not in asked(server)[1]
+
+
+def versions(*rows: str, server: str = "") -> bytes:
+    body = f"<ListVersionsResult><IsTruncated>true</IsTruncated>{''.join(rows)}</ListVersionsResult>"
+    return answer(200, body.encode(), server=server)
+
+
+async def test_aws_is_asked_once_for_the_history_of_a_key() -> None:
+    rows = [row("Version", "w/a", "v1", "01.000"), row("Version", "w/a-2", "v1", "01.000")]
+    reply = versions(*rows, server="AmazonS3")
+    async with fake(reply) as server, store_at(server.url) as store:
+        page = await store.list_versions("w/a", limit=2)
+    assert page.in_key_order
+    assert [row.key for row in page.versions] == ["w/a", "w/a-2"]
+    assert len(server.requests) == 1
+
+
+async def test_a_history_that_cannot_be_told_whole_is_a_fault() -> None:
+    others = versions(row("Version", "w/a-2", "v1", "01.000"))
+    own = versions(*(row("Version", "w/a", f"v{number}", "01.000") for number in range(1000)))
+    async with fake(others, own) as server, store_at(server.url) as store:
+        with pytest.raises(errors.StoreFault, match="more than 1000 versions"):
+            await store.list_versions("w/a", key_marker="w/a", version_id_marker="v1000")
+    assert [query["prefix"] for query in asked(server)] == ["w/a", "w/a.versions"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"), [({"x_amz_version_id": "m1", "x_amz_delete_marker": "true"}, "m1"), ({}, None)]
+)
+async def test_hiding_is_one_request_that_names_no_version(headers: dict[str, str], told: str | None) -> None:
+    async with fake(answer(204, **headers)) as server, store_at(server.url) as store:
+        assert await store.hide("work/a.ipynb") == told
+    assert [(request.method, asked(server)) for request in server.requests] == [("DELETE", [{}])]
 
 
 # --- sessions, clients and connections
