@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import mimetypes
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -24,6 +23,7 @@ from bookstore.errors import (
     ObjectMissing,
     PreconditionFailed,
 )
+from bookstore.media_types import content_type
 from bookstore.provenance import Provenance, from_metadata, to_metadata
 from bookstore.retry import attempt_timeout
 from bookstore.storage.base import ObjectInfo, ObjectStore, Receipt, Versioning
@@ -40,8 +40,6 @@ MAX_HEADS = 20_000
 
 #: Two clocks may differ by this much before a search for our record misses it.
 CLOCK_TOLERANCE = timedelta(days=2)
-
-NOTEBOOK_TYPE = "application/x-ipynb+json"
 
 
 @dataclass(eq=False, slots=True)
@@ -389,13 +387,6 @@ class Courier:
         while len(self._heads) > MAX_HEADS:
             self._heads.popitem(last=False)
         return head
-
-
-def content_type(path: str) -> str:
-    """The media type under which a path's content is stored."""
-    if path.endswith(".ipynb"):
-        return NOTEBOOK_TYPE
-    return mimetypes.guess_type(path)[0] or "application/octet-stream"
 
 
 def _is_earlier(theirs: Provenance | None, mine: Provenance) -> bool:

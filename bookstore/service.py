@@ -86,7 +86,7 @@ class ArchiveService:
         #: Which features the settings allow; they do not change while the server runs.
         self.features = validate_bookstore(settings)
         self.prefix = self._prefix()
-        self.store = store if store is not None else _store(settings)
+        self.store = store if store is not None else store_of(settings)
         self.outbox = Outbox(self._outbox_path(), self._owner, reserve=settings.outbox_reserve, disk=disk)
         self.intake = Intake(
             self.outbox,
@@ -288,7 +288,7 @@ class ArchiveService:
         if bucket == self.store.bucket:
             return self.store
         if bucket not in self._other_stores:
-            self._other_stores[bucket] = _store(self.settings, bucket)
+            self._other_stores[bucket] = store_of(self.settings, bucket)
         self._other_stores.move_to_end(bucket)
         return self._other_stores[bucket]
 
@@ -658,7 +658,8 @@ class ArchiveService:
             )
 
 
-def _store(settings: BookstoreSettings, bucket: str | None = None) -> ObjectStore:
+def store_of(settings: BookstoreSettings, bucket: str | None = None) -> ObjectStore:
+    """The store over the bucket that the settings name, or over another one with the same endpoint and credentials."""
     from bookstore.storage.s3 import S3Options, S3Store
 
     return S3Store(

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from bookstore import delivery
-from bookstore.delivery import Courier, Parcel, content_type
+from bookstore.delivery import Courier, Parcel
 from bookstore.errors import (
     AccessDenied,
     BucketMissing,
@@ -25,6 +25,7 @@ from bookstore.errors import (
     StoreTimeout,
     StoreUnreachable,
 )
+from bookstore.media_types import content_type
 from bookstore.outbox_entry import Entry
 from bookstore.provenance import Provenance, from_metadata, to_metadata
 from bookstore.storage.base import ObjectInfo, Receipt, Versioning
