@@ -167,6 +167,8 @@ class BucketNotVersioned(StorageError):
 class ObjectMissing(StorageError):
     """There is no such key, or no such version of it, or its newest version is a delete marker."""
 
+    default_hint = "Check the key and the version id; bookstore versions PATH lists what there is."
+
 
 class ObjectRefused(StorageError):
     """The store will never take this one object as it is (400, 413, key too long); others may go on."""

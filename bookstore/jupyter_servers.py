@@ -11,15 +11,21 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from bookstore import errors
 from bookstore.errors import BookstoreError
 
 #: Seconds to wait for the first byte of an answer, beyond what the request itself may take.
 ANSWER_TIMEOUT = 30.0
+
+#: Bytes of an answer that are in memory at a time where it is read in pieces.
+CHUNK = 1 << 20
 
 
 class JupyterServerError(BookstoreError):
@@ -37,7 +43,8 @@ class ServerRefused(JupyterServerError):
     """The server does not know who asks, or does not allow it (401, 403, or a page to log in)."""
 
     default_hint = (
-        "Give the server's token: set JUPYTER_TOKEN, or use --token. jupyter server list shows those of your servers."
+        "Give the server's token: set JUPYTER_TOKEN, use --token, or token=… in Python. jupyter server list shows "
+        "those of your servers."
     )
 
 
@@ -47,6 +54,12 @@ class BookstoreAbsent(JupyterServerError):
     default_hint = (
         "Install bookstore where that server runs, see jupyter server extension list, and restart the server."
     )
+
+
+class FeatureAbsent(JupyterServerError):
+    """The server's bookstore has no such route (404): its settings switch that off, or its release is another."""
+
+    default_hint = "GET /api/bookstore tells the release and which features the administrator has switched on."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,9 @@ class JupyterServer:
     pid : int or None
     sock : str
         Path of the Unix socket that it listens on instead of a port; otherwise empty.
+    info : mapping
+        What the server itself tells in Jupyter's runtime directory, its token included; empty where it is not from
+        there.
     """
 
     url: str
@@ -71,6 +87,15 @@ class JupyterServer:
     root_dir: Path | None = None
     pid: int | None = None
     sock: str = ""
+    info: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def headers(self) -> dict[str, str]:
+        """What a request must carry: the token, or what a server without authentication compares."""
+        if self.token:
+            return {"Authorization": f"token {self.token}"}
+        # Cookie and header must be the same, which a request from another site cannot bring about.
+        made_up = secrets.token_hex(16)
+        return {"Cookie": f"_xsrf={made_up}", "X-XSRFToken": made_up}
 
     def holds(self, directory: Path) -> bool:
         """Whether a directory lies below the server's root."""
@@ -98,7 +123,7 @@ def server_at(url: str, token: str, environ: Mapping[str, str] = os.environ) -> 
     except ValueError:  # half an IPv6 address, or a port that is no number
         is_address = False
     if not is_address:
-        raise JupyterServerError("--url gives no address.", "It looks like http://localhost:8888/.")
+        raise JupyterServerError("The url is no address of a server.", "It looks like http://localhost:8888/.")
     # Whoever copies the address out of the browser copies the page as well.
     path = parts.path
     for page in ("/lab", "/tree", "/notebooks", "/edit"):
@@ -154,22 +179,42 @@ def _hub_root(environ: Mapping[str, str]) -> Path | None:
 def _read_infos(directory: Path, environ: Mapping[str, str]) -> Iterator[JupyterServer]:
     for file in sorted(directory.glob("jpserver-*.json")):
         try:
-            info = json.loads(file.read_text(encoding="utf-8"))
-            parts = urlsplit(info["url"])
-            pid = int(info["pid"])
-            base = str(info.get("base_url") or "/")
-            token = str(info.get("token") or "")
-            root = Path(info["root_dir"])
-        except (OSError, ValueError, KeyError, TypeError):  # being written, or gone, or no server's
+            server = server_of(json.loads(file.read_text(encoding="utf-8")), environ)
+        except (OSError, ValueError, JupyterServerError):  # being written, or gone, or no server's
             continue
-        if not _may_run(pid):
-            continue
-        if not token and base == environ.get("JUPYTERHUB_SERVICE_PREFIX"):
-            token = environ.get("JUPYTERHUB_API_TOKEN", "")
+        if server.pid is not None and _may_run(server.pid):
+            yield server
+
+
+def server_of(info: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> JupyterServer:
+    """The server that a record tells of.
+
+    Parameters
+    ----------
+    info : mapping
+        As a server writes it into Jupyter's runtime directory; ``url``, ``pid`` and ``root_dir`` must be there.
+    environ : mapping, optional
+        The environment, for what JupyterHub tells there.
+
+    Raises
+    ------
+    JupyterServerError
+        It is no server's.
+    """
+    try:
+        parts = urlsplit(info["url"])
+        pid = int(info["pid"])
+        base = str(info.get("base_url") or "/")
+        token = str(info.get("token") or "")
+        root = Path(info["root_dir"])
         sock = str(info.get("sock") or "")
         scheme, host = ("http", "localhost") if sock else (parts.scheme, _reachable(parts))
-        url = urlunsplit(SplitResult(scheme, host, base.rstrip("/") + "/", "", ""))
-        yield JupyterServer(url, token, root, pid, sock)
+    except (AttributeError, ValueError, KeyError, TypeError) as e:
+        raise JupyterServerError("The record is none of a running Jupyter server.") from e
+    if not token and base == environ.get("JUPYTERHUB_SERVICE_PREFIX"):
+        token = environ.get("JUPYTERHUB_API_TOKEN", "")
+    url = urlunsplit(SplitResult(scheme, host, base.rstrip("/") + "/", "", ""))
+    return JupyterServer(url, token, root, pid, sock, info)
 
 
 def _reachable(parts: SplitResult) -> str:
@@ -207,14 +252,106 @@ def _root(server: JupyterServer) -> Path:
 # -- asking ------------------------------------------------------------------------------------------------------------
 
 
-def ask(
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered, its content still to be read.
+
+    Attributes
+    ----------
+    call : str
+        What was asked: method and address.
+    path : str
+        What was asked for, below the server's base URL.
+    status : int
+    headers : Message
+        Names in any case.
+    """
+
+    call: str
+    path: str
+    status: int
+    headers: Message
+    _response: http.client.HTTPResponse = field(repr=False)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it is the answer to what was asked, and no error."""
+        return 200 <= self.status < 300
+
+    def chunks(self) -> Iterator[bytes]:
+        """The content in pieces.
+
+        Raises
+        ------
+        ServerUnreachable
+            The connection broke before its end.
+        """
+        while chunk := self._piece():
+            yield chunk
+        if self._response.length:
+            raise ServerUnreachable(f"{self.call}: the answer ended {self._response.length} bytes early", "Try again.")
+
+    def read(self) -> bytes:
+        """The whole content, errors as for `chunks`."""
+        return b"".join(self.chunks())
+
+    def json(self) -> Any:
+        """The content as JSON; None where there is none.
+
+        Raises
+        ------
+        JupyterServerError
+            It is no JSON.
+        """
+        data = self.read()
+        try:
+            return json.loads(data) if data else None
+        except ValueError as e:
+            raise JupyterServerError(
+                f"{self.call}: the answer is no JSON.", "Check the address: is it a Jupyter server's?"
+            ) from e
+
+    def error(self) -> BookstoreError:
+        """The error that the answer tells: the server's own, where it names one of `bookstore.errors`."""
+        document = _document(self.read())
+        message = str(document.get("message") or document.get("reason") or "")
+        known = getattr(errors, str(document.get("code")), None)
+        if isinstance(known, type) and issubclass(known, BookstoreError):
+            hint = document.get("hint")
+            return known(message or f"{self.call}: {self.status}", None if hint is None else str(hint))
+        told = f"{self.call}: {self.status} {message}".rstrip()
+        if self.status in (401, 403) or 300 <= self.status < 400:
+            return ServerRefused(told)
+        if self.status == 404 and self.path.startswith(("api/bookstore", "bookstore/")):
+            return BookstoreAbsent(told)
+        return JupyterServerError(told, str(document.get("hint") or "The server's log tells more."))
+
+    def _piece(self) -> bytes:
+        try:
+            return self._response.read(CHUNK)
+        except (OSError, http.client.HTTPException) as e:
+            raise ServerUnreachable(f"{self.call}: {type(e).__name__}: {e}") from e
+
+
+def _document(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+@contextmanager
+def send(
     server: JupyterServer,
     method: str,
     path: str,
     body: Mapping[str, Any] | None = None,
     timeout: float = ANSWER_TIMEOUT,
-) -> Any:
-    """Send one request to a server.
+    *,
+    accept: str = "application/json",
+) -> Iterator[Answer]:
+    """Send one request to a server and look at the answer, whatever its status.
 
     Parameters
     ----------
@@ -226,11 +363,49 @@ def ask(
         Sent as JSON.
     timeout : float
         Seconds without a byte of the answer.
+    accept : str
+        Which kind of content is wanted.
 
-    Returns
-    -------
-    Any
-        The answer's JSON; None where it has no body.
+    Raises
+    ------
+    ServerUnreachable
+        Nothing answers, or not in time.
+    """
+    parts = urlsplit(server.url)
+    call = f"{method} {server.url}{path}"
+    payload = None if body is None else json.dumps(body).encode("utf-8")
+    headers = {**server.headers(), "Accept": accept}
+    if payload is not None:
+        headers["Content-Type"] = "application/json"
+    connection = _connection(server, parts, timeout)
+    try:
+        try:
+            connection.request(method, parts.path + path, payload, headers)
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException) as e:
+            raise ServerUnreachable(f"{call}: {type(e).__name__}: {e}") from e
+        with response:
+            yield Answer(call, path, response.status, response.headers, response)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def open_answer(
+    server: JupyterServer,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    timeout: float = ANSWER_TIMEOUT,
+    *,
+    accept: str = "*/*",
+) -> Iterator[Answer]:
+    """Send one request to a server, and read the answer's content in pieces.
+
+    Parameters
+    ----------
+    server, method, path, body, timeout, accept
+        As for `send`.
 
     Raises
     ------
@@ -240,59 +415,43 @@ def ask(
         Not allowed.
     BookstoreAbsent
         No such route.
+    BookstoreError
+        The server's own error, where its answer names one of `bookstore.errors`.
     JupyterServerError
         Any other answer than a success, with the message that the server gave.
     """
-    parts = urlsplit(server.url)
-    connection = _connection(server, parts, timeout)
-    try:
-        payload = None if body is None else json.dumps(body).encode("utf-8")
-        connection.request(method, parts.path + path, payload, _headers(server, payload))
-        response = connection.getresponse()
-        status, data = response.status, response.read()
-    except (OSError, http.client.HTTPException) as e:
-        raise ServerUnreachable(f"{method} {server.url}{path}: {type(e).__name__}: {e}") from e
-    finally:
-        connection.close()
-    return _answer(f"{method} {server.url}{path}", status, data)
+    with send(server, method, path, body, timeout, accept=accept) as answer:
+        if not answer.is_success:
+            raise answer.error()
+        yield answer
 
 
-def _headers(server: JupyterServer, payload: bytes | None) -> dict[str, str]:
-    headers = {"Accept": "application/json"}
-    if payload is not None:
-        headers["Content-Type"] = "application/json"
-    if server.token:
-        headers["Authorization"] = f"token {server.token}"
-    else:
-        # A server without authentication still compares cookie and header, against requests from other sites.
-        made_up = secrets.token_hex(16)
-        headers |= {"Cookie": f"_xsrf={made_up}", "X-XSRFToken": made_up}
-    return headers
+def ask(
+    server: JupyterServer,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    timeout: float = ANSWER_TIMEOUT,
+) -> Any:
+    """Send one request to a server whose answer is JSON.
 
+    Parameters
+    ----------
+    server, method, path, body, timeout
+        As for `send`.
 
-def _answer(call: str, status: int, data: bytes) -> Any:
-    if 200 <= status < 300:
-        try:
-            return json.loads(data) if data else None
-        except ValueError as e:
-            raise JupyterServerError(
-                f"{call}: the answer is no JSON.", "Check the address: is it a Jupyter server's?"
-            ) from e
-    message = _message(data)
-    told = f"{call}: {status} {message}".rstrip()
-    if status in (401, 403) or 300 <= status < 400:
-        raise ServerRefused(told)
-    if status == 404:
-        raise BookstoreAbsent(told)
-    raise JupyterServerError(told, "The server's log tells more.")
+    Returns
+    -------
+    Any
+        The answer's JSON; None where it has no body.
 
-
-def _message(data: bytes) -> str:
-    try:
-        document = json.loads(data)
-    except ValueError:
-        return ""
-    return str(document.get("message") or "") if isinstance(document, dict) else ""
+    Raises
+    ------
+    BookstoreError
+        As for `open_answer`; and a `JupyterServerError` where the answer is no JSON.
+    """
+    with open_answer(server, method, path, body, timeout, accept="application/json") as answer:
+        return answer.json()
 
 
 def _connection(server: JupyterServer, parts: SplitResult, timeout: float) -> http.client.HTTPConnection:
