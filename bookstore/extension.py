@@ -9,7 +9,11 @@ from jupyter_server.serverapp import ServerApp
 
 from bookstore.archive import archiving_class, service_of
 from bookstore.bookstore_config import BookstoreSettings
-from bookstore.handlers import SERVICE_SETTING, collect_handlers
+from bookstore.errors import SettingsError
+from bookstore.events import emit_events
+from bookstore.handlers import LIBRARY_SETTING, SERVICE_SETTING, collect_handlers
+from bookstore.library import Library
+from bookstore.metrics import measure
 
 
 class BookstoreExtension(ExtensionApp):
@@ -24,9 +28,18 @@ class BookstoreExtension(ExtensionApp):
         add_archiving(serverapp)
 
     def initialize_settings(self) -> None:
-        """Make the archive known to the handlers."""
-        if self.serverapp is not None:
-            self.settings[SERVICE_SETTING] = service_of(self.serverapp.contents_manager)
+        """Make the archive, and the verbs over it, known to the handlers."""
+        if self.serverapp is None:
+            return
+        manager = self.serverapp.contents_manager
+        service = self.settings[SERVICE_SETTING] = service_of(manager)
+        try:
+            self.settings[LIBRARY_SETTING] = Library(service, manager)
+        except SettingsError as e:  # a manager that could not be made to archive; the status is told all the same
+            self.log.warning("bookstore: %s %s", e, e.hint)
+            self.settings[LIBRARY_SETTING] = e
+        emit_events(service, self.serverapp.event_logger)
+        measure(service)
 
     def initialize_handlers(self) -> None:
         """Serve the routes that the settings allow."""

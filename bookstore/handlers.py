@@ -1,96 +1,109 @@
-"""The REST handlers, and which of them the settings allow."""
+"""The REST routes, and which of them the settings allow."""
 
 from __future__ import annotations
 
-import json
 import logging
-from functools import cache
-from importlib import resources
+import re
+from dataclasses import dataclass
 from typing import Any
 
-from jupyter_server.auth.decorator import authorized
-from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
-from tornado import web
 
 from bookstore._version import __version__
-from bookstore.service import ArchiveService
+from bookstore.rest.base import LIBRARY_SETTING, PATH, PATH_PATTERN, SERVICE_SETTING, BookstoreAPIHandler
+from bookstore.rest.cloning import (
+    BookstoreCloneAPIHandler,
+    BookstoreClonedHandler,
+    BookstoreCloneHandler,
+    BookstoreFSCloneAPIHandler,
+    BookstoreFSCloneHandler,
+)
+from bookstore.rest.history import (
+    BookstoreArchiveHandler,
+    BookstoreContentHandler,
+    BookstoreDiffHandler,
+    BookstoreLabelHandler,
+    BookstoreRestoreHandler,
+    BookstoreVersionsHandler,
+)
+from bookstore.rest.publishing import (
+    BookstorePublicationHandler,
+    BookstorePublishAPIHandler,
+    BookstorePublishedHandler,
+    BookstorePublishWithoutPathHandler,
+)
+from bookstore.rest.scheduling import (
+    BookstoreScheduledCopyHandler,
+    BookstoreScheduledHandler,
+    BookstoreScheduleHandler,
+)
+from bookstore.rest.status import (
+    BookstoreFlushHandler,
+    BookstoreOpenAPIHandler,
+    BookstoreStatusHandler,
+    BookstoreVersionHandler,
+    openapi_document,
+)
 
-#: The name under which the server's web application knows the archive.
-SERVICE_SETTING = "bookstore_service"
+__all__ = [
+    "LIBRARY_SETTING",
+    "ROUTES",
+    "SERVICE_SETTING",
+    "BookstoreVersionHandler",
+    "Route",
+    "build_settings_dict",
+    "collect_handlers",
+    "openapi_document",
+]
 
-#: What `jupyter_server`'s authorizer is asked about.
-AUTH_RESOURCE = "bookstore"
 
-#: Seconds that a flush takes at most, and takes if it is not told otherwise.
-MAX_FLUSH_TIMEOUT = 600.0
-FLUSH_TIMEOUT = 30.0
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An address below the server's base URL.
 
+    Attributes
+    ----------
+    path : str
+        As the OpenAPI document writes it: ``{path}`` stands for a file's path, slashes included.
+    handler : type
+    feature : str
+        Of `bookstore.bookstore_config.validate_bookstore`: what the settings have to allow. Empty: it is always there.
+    """
 
-class BookstoreAPIHandler(APIHandler):
-    """A handler that knows the archive and answers in JSON."""
-
-    auth_resource = AUTH_RESOURCE
+    path: str
+    handler: type[BookstoreAPIHandler]
+    feature: str = ""
 
     @property
-    def service(self) -> ArchiveService:
-        """The server's archive."""
-        service: ArchiveService = self.settings[SERVICE_SETTING]
-        return service
-
-    def answer(self, document: dict[str, Any]) -> None:
-        """Finish with a document."""
-        self.set_header("Cache-Control", "no-store")
-        self.finish(json.dumps(document))
+    def pattern(self) -> str:
+        """What matches it, with and without a trailing slash."""
+        return f"{re.escape(self.path).replace(re.escape(PATH), PATH_PATTERN)}/?"
 
 
-class BookstoreVersionHandler(BookstoreAPIHandler):
-    """The release, what the settings allow, and the archive's state."""
-
-    @web.authenticated
-    @authorized
-    async def get(self) -> None:
-        """Answer with the whole document."""
-        self.answer(self.service.document())
-
-
-class BookstoreOpenAPIHandler(BookstoreAPIHandler):
-    """The description of the REST interface, for programs."""
-
-    @web.authenticated
-    @authorized
-    async def get(self) -> None:
-        """Answer with the OpenAPI document."""
-        self.answer(openapi_document())
-
-
-class BookstoreFlushHandler(BookstoreAPIHandler):
-    """Ships what waits, now."""
-
-    @web.authenticated
-    @authorized
-    async def post(self) -> None:
-        """Ship what waits, for at most ``timeout`` seconds, and tell how many saves still wait."""
-        timeout = self._timeout()
-        remaining = await self.service.flush(timeout)
-        self.answer({"remaining": remaining, "archive": self.service.status().to_dict()})
-
-    def _timeout(self) -> float:
-        body = self.get_json_body() or {}
-        timeout = body.get("timeout", FLUSH_TIMEOUT) if isinstance(body, dict) else None
-        if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not 0 <= timeout <= MAX_FLUSH_TIMEOUT:
-            raise web.HTTPError(
-                400, f"timeout is to be a number of seconds from 0 to {MAX_FLUSH_TIMEOUT:g}, not {timeout!r}"
-            )
-        return float(timeout)
-
-
-@cache
-def openapi_document() -> dict[str, Any]:
-    """The OpenAPI 3.1 document that ships with this package."""
-    text = resources.files("bookstore").joinpath("openapi.json").read_text(encoding="utf-8")
-    document: dict[str, Any] = json.loads(text)
-    return document
+ROUTES = (
+    Route("/api/bookstore", BookstoreVersionHandler),
+    Route("/api/bookstore/status", BookstoreStatusHandler),
+    Route("/api/bookstore/flush", BookstoreFlushHandler),
+    Route("/api/bookstore/openapi.json", BookstoreOpenAPIHandler),
+    Route("/api/bookstore/versions/{path}", BookstoreVersionsHandler, "archive_valid"),
+    Route("/api/bookstore/content/{path}", BookstoreContentHandler, "archive_valid"),
+    Route("/api/bookstore/diff/{path}", BookstoreDiffHandler, "archive_valid"),
+    Route("/api/bookstore/label/{path}", BookstoreLabelHandler, "archive_valid"),
+    Route("/api/bookstore/restore/{path}", BookstoreRestoreHandler, "archive_valid"),
+    Route("/api/bookstore/archive/{path}", BookstoreArchiveHandler, "archive_valid"),
+    Route("/api/bookstore/publish", BookstorePublishWithoutPathHandler, "publish_valid"),
+    Route("/api/bookstore/publish/{path}", BookstorePublishAPIHandler, "publish_valid"),
+    Route("/api/bookstore/published", BookstorePublishedHandler, "publish_valid"),
+    Route("/api/bookstore/published/{path}", BookstorePublicationHandler, "publish_valid"),
+    Route("/api/bookstore/schedule/{path}", BookstoreScheduleHandler, "archive_valid"),
+    Route("/api/bookstore/scheduled", BookstoreScheduledHandler, "archive_valid"),
+    Route("/api/bookstore/scheduled/{path}", BookstoreScheduledCopyHandler, "archive_valid"),
+    Route("/bookstore/clone", BookstoreCloneHandler, "s3_clone_valid"),
+    Route("/api/bookstore/clone", BookstoreCloneAPIHandler, "s3_clone_valid"),
+    Route("/api/bookstore/cloned", BookstoreClonedHandler, "s3_clone_valid"),
+    Route("/bookstore/fs-clone", BookstoreFSCloneHandler, "fs_clone_valid"),
+    Route("/api/bookstore/fs-clone", BookstoreFSCloneAPIHandler, "fs_clone_valid"),
+)
 
 
 def build_settings_dict(validation: dict[str, bool]) -> dict[str, Any]:
@@ -117,11 +130,10 @@ def collect_handlers(
     validation : dict of str to bool
         As `bookstore.bookstore_config.validate_bookstore` gives it.
     """
-    routes: list[tuple[str, type[BookstoreAPIHandler]]] = [
-        ("/api/bookstore", BookstoreVersionHandler),
-        ("/api/bookstore/flush", BookstoreFlushHandler),
-        ("/api/bookstore/openapi.json", BookstoreOpenAPIHandler),
-    ]
     if not validation["bookstore_valid"]:
         log.info("bookstore: no bucket is configured, so saves are not archived.")
-    return [(f"{url_path_join(base_url, route)}/?", handler) for route, handler in routes]
+    return [
+        (url_path_join(base_url, route.pattern), route.handler)
+        for route in ROUTES
+        if not route.feature or validation[route.feature]
+    ]

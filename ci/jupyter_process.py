@@ -35,11 +35,14 @@ class Response:
     headers : dict
         Names in lower case.
     body : bytes
+    cookies : tuple of str
+        What the server asks a browser to keep, as the headers ``Set-Cookie`` have it.
     """
 
     status: int
     headers: dict[str, str]
     body: bytes
+    cookies: tuple[str, ...] = ()
 
     def json(self) -> Any:
         """The body as JSON."""
@@ -212,17 +215,46 @@ class JupyterProcess:
 
     # -- talk ------------------------------------------------------------------------------------------------------
 
-    def request(self, method: str, path: str, body: object = None, *, timeout: float = 120.0) -> Response:
-        """Make one request below the base URL; ``body`` goes as JSON."""
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        data: bytes | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        timeout: float = 120.0,
+    ) -> Response:
+        """Make one request below the base URL.
+
+        Parameters
+        ----------
+        method, path : str
+        body : optional
+            Goes as JSON.
+        data : bytes, optional
+            Goes as it is, instead.
+        headers : Mapping, optional
+            Beside the token and the content's type, or instead of them; None leaves one out.
+        timeout : float
+            Seconds.
+        """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            data = None if body is None else json.dumps(body).encode()
-            headers = {"Authorization": f"token {self.token}", "Content-Type": "application/json"}
-            connection.request(method, self.base_url.rstrip("/") + path, data, headers)
+            if body is not None:
+                data = json.dumps(body).encode()
+            sent = {"Authorization": f"token {self.token}", "Content-Type": "application/json", **(headers or {})}
+            given = {name: value for name, value in sent.items() if value is not None}
+            connection.request(method, self.base_url.rstrip("/") + path, data, given)
             answer = connection.getresponse()
-            return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            told = {name.lower(): value for name, value in answer.getheaders()}
+            return Response(answer.status, told, answer.read(), tuple(answer.headers.get_all("Set-Cookie") or ()))
         finally:
             connection.close()
+
+    def browser(self) -> Browser:
+        """Somebody who logs in with a browser."""
+        return Browser(self)
 
     def ok(self, method: str, path: str, body: object = None) -> Any:
         """Make one request that must succeed; the answer as JSON."""
@@ -273,6 +305,34 @@ class JupyterProcess:
             raise AssertionError(f"still waiting: {json.dumps(answer, indent=1)}\n{self.last_words()}")
         status: dict[str, Any] = answer["archive"]
         return status
+
+
+class Browser:
+    """Somebody who has logged in: sends cookies and, with every request that changes something, the XSRF header.
+
+    Parameters
+    ----------
+    jupyter : JupyterProcess
+    """
+
+    def __init__(self, jupyter: JupyterProcess) -> None:
+        self._jupyter = jupyter
+        self._cookies: dict[str, str] = {}
+        self.request("GET", "/login")  # its form brings the XSRF cookie
+        self.request("GET", f"/login?token={jupyter.token}")
+
+    def request(
+        self, method: str, path: str, body: object = None, *, data: bytes | None = None, xsrf: bool = True
+    ) -> Response:
+        """Make one request below the base URL; ``xsrf`` tells whether the header goes with it."""
+        headers = {"Authorization": None, "Cookie": "; ".join(f"{n}={v}" for n, v in self._cookies.items()) or None}
+        if xsrf and method not in ("GET", "HEAD"):
+            headers["X-XSRFToken"] = self._cookies.get("_xsrf")
+        answer = self._jupyter.request(method, path, body, data=data, headers=headers)
+        for cookie in answer.cookies:
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self._cookies[name] = value
+        return answer
 
 
 def contents_url(path: str) -> str:

@@ -12,23 +12,41 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import ClassVar, get_args, get_origin, get_type_hints
 
 import pytest
+from tornado.web import RequestHandler
 
 import bookstore
+from bookstore import results
 from bookstore.bookstore_config import BookstoreSettings
 from bookstore.cli.arguments import command_parser
 from bookstore.cli.commands import COMMANDS
 from bookstore.delivery import ForeignVersion
 from bookstore.errors import BookstoreError
-from bookstore.handlers import collect_handlers
+from bookstore.handlers import ROUTES, collect_handlers
+from bookstore.rest.errors import STATUSES
 from bookstore.service import ArchiveService
 from bookstore.status import NO_BUCKET, ArchiveStatus, LastVersion, Problem
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCS = REPOSITORY / "docs"
 FEATURES = ("bookstore_valid", "archive_valid", "publish_valid", "s3_clone_valid", "fs_clone_valid")
+
+#: The results that are documents of their own.
+RESULTS = (
+    "Label",
+    "Version",
+    "History",
+    "CellChange",
+    "Side",
+    "Comparison",
+    "Archived",
+    "Restored",
+    "Published",
+    "Listing",
+    "Removed",
+)
 
 
 def read(name):
@@ -116,15 +134,50 @@ def test_the_example_configuration_shows_the_defaults(monkeypatch):
 
 
 def test_every_route_is_in_the_openapi_document_and_the_other_way_round(openapi):
-    log = logging.getLogger("test")
-    served = {}
-    for pattern, handler in collect_handlers(log, "/", dict.fromkeys(FEATURES, True)):
-        served[pattern.removesuffix("/?")] = {
-            method
-            for method in ("get", "put", "post", "patch", "delete")
-            if getattr(handler, method).__qualname__.startswith("Bookstore")
+    methods = ("get", "head", "put", "post", "patch", "delete")
+    served = {
+        route.path: {
+            method for method in methods if getattr(route.handler, method) is not getattr(RequestHandler, method)
         }
+        for route in ROUTES
+    }
     assert {path: set(operations) for path, operations in openapi["paths"].items()} == served
+
+
+def test_every_route_is_served_where_the_settings_allow_all_and_answers_with_and_without_a_slash():
+    log = logging.getLogger("test")
+    served = dict(collect_handlers(log, "/user/kylek/", dict.fromkeys(FEATURES, True)))
+    assert len(served) == len(ROUTES)
+    for route in ROUTES:
+        address = "/user/kylek" + route.path.replace("{path}", "a%20folder/b.ipynb")
+        for path in (address, f"{address}/"):
+            (handler,) = [handler for pattern, handler in served.items() if re.fullmatch(pattern, path)]
+            assert handler is route.handler, path
+
+
+def test_routes_of_what_the_settings_switch_off_are_not_there():
+    log = logging.getLogger("test")
+    served = collect_handlers(log, "/", dict.fromkeys(FEATURES, False))
+    paths = {route.path for route in ROUTES if route.handler in dict(served).values()}
+    assert paths == {
+        "/api/bookstore",
+        "/api/bookstore/status",
+        "/api/bookstore/flush",
+        "/api/bookstore/openapi.json",
+    }
+
+
+def test_each_method_of_each_route_asks_who_one_is_and_is_no_other_class_s():
+    for route in ROUTES:
+        for method in ("get", "head", "put", "post", "patch", "delete"):
+            inherited = getattr(RequestHandler, method)
+            if (function := getattr(route.handler, method)) is inherited:
+                continue
+            # The authorizer is asked about what the first call of a method was: each class needs its own.
+            assert method in vars(route.handler), f"{route.handler.__name__}.{method} is inherited"
+            inner = function.__wrapped__
+            assert inner.__code__.co_filename.endswith("decorator.py"), f"{route.handler.__name__}.{method}"
+            assert inner.__wrapped__.__qualname__ == f"{route.handler.__name__}.{method}"
 
 
 def test_every_reference_in_the_openapi_document_leads_somewhere(openapi):
@@ -147,6 +200,7 @@ def test_every_schema_is_one(schemas):
         ("Problem", Problem),
         ("LastVersion", LastVersion),
         ("ForeignVersion", ForeignVersion),
+        *((name, getattr(results, name)) for name in RESULTS),
     ],
 )
 def test_each_document_has_the_fields_that_the_program_writes(schemas, schema, model):
@@ -155,12 +209,39 @@ def test_each_document_has_the_fields_that_the_program_writes(schemas, schema, m
     assert schemas[schema]["required"] == fields
 
 
-@pytest.mark.parametrize(("schema", "model"), [("ArchiveStatus", ArchiveStatus), ("Problem", Problem)])
+@pytest.mark.parametrize(
+    ("schema", "model"),
+    [
+        ("ArchiveStatus", ArchiveStatus),
+        ("Problem", Problem),
+        *((name, getattr(results, name)) for name in RESULTS),
+    ],
+)
 def test_each_field_may_be_null_where_the_program_says_so(schemas, schema, model):
     for name, hint in get_type_hints(model).items():
+        if get_origin(hint) is ClassVar:
+            continue
         field = schemas[schema]["properties"][name]
         kinds = field.get("type", [one.get("type") for one in field.get("oneOf", ())])
         assert ("null" in kinds) == (type(None) in get_args(hint)), name
+
+
+def test_every_result_that_a_route_answers_with_has_a_schema(schemas):
+    there = {name for name, one in vars(results).items() if isinstance(one, type) and issubclass(one, results.Result)}
+    # What would be cloned is shown on a page; a clone is a contents model with what the result has beside.
+    assert there - {"Result", "CloneSource", "Cloned"} == set(RESULTS)
+    beside = {field.name for field in dataclasses.fields(results.Cloned)} - {"model"}
+    assert set(schemas["Cloned"]["properties"]) == beside | set(schemas["Contents"]["properties"])
+
+
+def test_the_codes_of_errors_have_statuses_that_the_document_knows(openapi):
+    known = {
+        int(status)
+        for operations in openapi["paths"].values()
+        for operation in operations.values()
+        for status in operation["responses"]
+    }
+    assert set(STATUSES.values()) - {500} <= known
 
 
 def full_status():

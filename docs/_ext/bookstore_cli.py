@@ -30,11 +30,16 @@ def options(parser: argparse.ArgumentParser, *, common: bool) -> Iterable[argpar
 
 
 def spelling(action: argparse.Action) -> str:
-    """An option as it is typed, with what it takes."""
+    """An option as it is typed, with what it takes; an argument without one as the help calls it."""
+    if not action.option_strings:
+        name = str(action.metavar or action.dest)
+        if action.choices:
+            name = "{" + ",".join(map(str, action.choices)) + "}"
+        return f"[{name}]" if action.nargs == "?" else name
     takes = ""
     if action.nargs != 0:
         shown = "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.metavar
-        takes = " " + str(shown or action.dest.upper())
+        takes = " " + (" ".join(shown) if isinstance(shown, tuple) else str(shown or action.dest.upper()))
         if action.nargs == "+":
             takes += f" [{takes.strip()} …]"
     return ", ".join(f"{name}{takes}" for name in action.option_strings)

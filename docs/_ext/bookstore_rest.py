@@ -33,6 +33,25 @@ def kind_of(schema: dict[str, Any]) -> str:
     return f"{text} ({schema['format']})" if "format" in schema else text
 
 
+def kind_of_content(name: str, schema: dict[str, Any]) -> str:
+    """What an answer of a media type is, in words."""
+    return {"text/html": "HTML page", "*/*": "the bytes"}.get(name) or kind_of(schema)
+
+
+def _parameters(parameters: list[dict[str, Any]]) -> list[str]:
+    rows = [".. list-table::", "   :header-rows: 1", "   :widths: 22 26 52", ""]
+    rows += ["   * - Parameter", "     - Type", "     - Meaning"]
+    for one in parameters:
+        must = " It has to be given." if one["required"] and one["in"] == "query" else ""
+        place = " A header." if one["in"] == "header" else ""
+        rows += [
+            f"   * - ``{one['name']}``",
+            f"     - {kind_of(one['schema'])}",
+            f"     - {one['description']}{must}{place}",
+        ]
+    return [*rows, ""]
+
+
 def _table(schema: dict[str, Any]) -> list[str]:
     rows = [".. list-table::", "   :header-rows: 1", "   :widths: 22 26 52", ""]
     rows += ["   * - Field", "     - Type", "     - Meaning"]
@@ -63,24 +82,37 @@ class RestDirective(Directive):
         section = nodes.section(ids=[nodes.make_id(f"{method} {path}")], names=[f"{method} {path}"])
         section += nodes.title("", "", nodes.literal(text=f"{method} {path}"))
         rows = [operation["description"], ""]
+        if parameters := [self._resolved(one) for one in operation.get("parameters", ())]:
+            rows += _parameters(parameters)
         if body := operation.get("requestBody"):
             (content,) = body["content"].values()
             rows += [f"**Body** {body['description']}", "", *_table(content["schema"])]
         rows += [".. list-table:: Answers", "   :header-rows: 1", "   :widths: 12 28 60", ""]
         rows += ["   * - Status", "     - Document", "     - When"]
         for status, answer in operation["responses"].items():
-            told = self._components["responses"][answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer
-            kinds = [kind_of(content["schema"]) for content in told.get("content", {}).values()]
+            told = self._resolved(answer)
+            kinds = [kind_of_content(name, content["schema"]) for name, content in told.get("content", {}).items()]
             rows += [f"   * - ``{status}``", f"     - {' or '.join(kinds)}", f"     - {told['description']}"]
         self._parse(rows, section)
         return section
+
+    def _resolved(self, told: dict[str, Any]) -> dict[str, Any]:
+        """What a reference to a component stands for."""
+        if "$ref" not in told:
+            return told
+        _, _, kind, name = told["$ref"].split("/")
+        found: dict[str, Any] = self._components[kind][name]
+        return found
 
     def _schema(self, name: str, schema: dict[str, Any]) -> nodes.section:
         section = nodes.section(ids=[f"schema-{name.lower()}"], names=[name])
         section += nodes.title(text=name)
         rows = [schema.get("description", ""), ""]
-        if "properties" in schema:
-            rows += _table(schema)
+        if whole := [one for one in schema.get("allOf", ()) if "$ref" in one]:
+            rows += [f"All fields of {' and '.join(map(kind_of, whole))}, and:", ""]
+        for part in (schema, *schema.get("allOf", ())):
+            if "properties" in part:
+                rows += _table(part)
         self._parse(rows, section)
         return section
 

@@ -33,10 +33,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "allow_unversioned",
     ),
     "Credentials": ("s3_access_key_id", "s3_secret_access_key", "s3_session_token"),
-    "What is archived, and where": ("archive_globs", "workspace_prefix", "skip_unchanged", "min_interval"),
+    "What is archived, and where": ("archive_globs", "workspace_prefix", "skip_unchanged", "min_interval", "tag_versions"),
     "The outbox": ("outbox_dir", "outbox_reserve", "memory_limit", "drain_timeout"),
-    "Requests": ("max_threads",),
-    "Read and checked, but not used by this release": (
+    "Requests": ("max_threads", "max_content_size"),
+    "Publishing, scheduling, cloning": (
         "published_prefix",
         "scheduled_prefix",
         "enable_s3_cloning",

@@ -1,0 +1,289 @@
+"""The verbs over a real contents manager and a store in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+
+import nbformat
+import pytest
+
+from bookstore.archive import BookstoreContentsArchiver, service_of
+from bookstore.archiving.content import notebook_bytes
+from bookstore.errors import (
+    AccessDenied,
+    CloningForbidden,
+    FileChanged,
+    FileMissing,
+    InvalidRequest,
+    NotANotebook,
+    NotebookInvalid,
+    ObjectMissing,
+    StillWaiting,
+    StoreUnreachable,
+)
+from bookstore.library import Library
+from bookstore.storage.memory import MemoryStore
+
+
+def notebook(text: str, **metadata) -> dict:
+    nb = nbformat.v4.new_notebook(metadata=metadata, cells=[nbformat.v4.new_code_cell(text, id="one")])
+    return json.loads(nbformat.writes(nb))
+
+
+class Scene:
+    """A manager, its archive over a store in memory, and the library over both."""
+
+    def __init__(self, root, stores) -> None:
+        self.root = root
+        self.stores = stores
+        self.store = stores["own"]
+        self.manager = BookstoreContentsArchiver(root_dir=str(root))
+        self.service = service_of(self.manager)
+        self.library = Library(self.service, self.manager)
+
+    async def save(self, path: str, text: str) -> bytes:
+        await self.manager.save({"type": "notebook", "content": notebook(text)}, path)
+        assert await self.service.flush(10) == 0
+        return (self.root / path).read_bytes()
+
+    async def versions(self, path: str, **options) -> list:
+        return list((await self.library.history(path, **options)).versions)
+
+
+@pytest.fixture
+async def scene(tmp_path, monkeypatch):
+    monkeypatch.setenv("JPYNB_S3_BUCKET", "own")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    stores = {name: MemoryStore(name) for name in ("own", "other")}
+    monkeypatch.setattr("bookstore.service.store_of", lambda settings, bucket=None: stores[bucket or "own"])
+    root = tmp_path / "root"
+    root.mkdir()
+    made = Scene(root, stores)
+    yield made
+    await made.service.stop()
+
+
+async def test_a_restored_version_is_on_disk_and_one_more_in_the_history(scene):
+    first = await scene.save("a.ipynb", "first")
+    await scene.save("a.ipynb", "second")
+    oldest = (await scene.versions("a.ipynb"))[-1]
+    restored = await scene.library.restore("a.ipynb", oldest.version_id)
+    assert (scene.root / "a.ipynb").read_bytes() == first
+    newest, *older = await scene.versions("a.ipynb")
+    assert len(older) == 2
+    assert (newest.reason, newest.from_version, newest.from_key) == ("restore", oldest.version_id, "workspace/a.ipynb")
+    assert restored.archived.version_id == newest.version_id
+    assert restored.archived.how == "stored"
+    assert restored.sha256 == hashlib.sha256(first).hexdigest()
+    assert restored.model["path"] == "a.ipynb"
+
+
+async def test_what_no_version_has_is_archived_before_it_is_restored_over(scene):
+    await scene.save("a.ipynb", "first")
+    (scene.root / "a.ipynb").write_bytes(b"edited elsewhere")
+    (version,) = await scene.versions("a.ipynb")
+    await scene.library.restore("a.ipynb", version.version_id)
+    reasons = [one.reason for one in await scene.versions("a.ipynb")]
+    assert reasons == ["restore", "save", "save"]
+    between = (await scene.versions("a.ipynb"))[1]
+    async with scene.library.open(between) as body:
+        assert b"".join([piece async for piece in body.chunks]) == b"edited elsewhere"
+
+
+async def test_a_file_that_changed_since_the_caller_looked_is_not_restored_over_unless_forced(scene):
+    first = await scene.save("a.ipynb", "first")
+    seen = hashlib.sha256(await scene.save("a.ipynb", "second")).hexdigest()
+    third = await scene.save("a.ipynb", "third")
+    oldest = (await scene.versions("a.ipynb"))[-1].version_id
+    with pytest.raises(FileChanged, match="changed since you looked"):
+        await scene.library.restore("a.ipynb", oldest, expected_hash=seen)
+    assert (scene.root / "a.ipynb").read_bytes() == third
+    await scene.library.restore("a.ipynb", oldest, expected_hash=seen, force=True)
+    assert (scene.root / "a.ipynb").read_bytes() == first
+
+
+async def test_a_file_that_changed_by_its_time_is_not_restored_over(scene):
+    await scene.save("a.ipynb", "first")
+    model = await scene.manager.get("a.ipynb", content=False)
+    (version,) = await scene.versions("a.ipynb")
+    earlier = (model["last_modified"] - timedelta(seconds=3)).isoformat()
+    with pytest.raises(FileChanged, match="last modified at"):
+        await scene.library.restore("a.ipynb", version.version_id, expected_last_modified=earlier)
+    told = model["last_modified"].isoformat().replace("+00:00", "Z")
+    await scene.library.restore("a.ipynb", version.version_id, expected_last_modified=told)
+    with pytest.raises(InvalidRequest, match="is no time"):
+        await scene.library.restore("a.ipynb", version.version_id, expected_last_modified="yesterday")
+
+
+async def test_a_version_is_restored_to_another_name_and_a_deleted_file_comes_back(scene):
+    first = await scene.save("a.ipynb", "first")
+    (scene.root / "a.ipynb").unlink()
+    (version,) = await scene.versions("a.ipynb")
+    await scene.library.restore("a.ipynb", version.version_id, target_path="b.ipynb")
+    await scene.library.restore("a.ipynb", version.version_id)
+    assert (scene.root / "a.ipynb").read_bytes() == (scene.root / "b.ipynb").read_bytes() == first
+    with pytest.raises(FileMissing, match="no directory 'nowhere'"):
+        await scene.library.restore("a.ipynb", version.version_id, target_path="nowhere/b.ipynb")
+
+
+async def test_restoring_signs_nothing(scene):
+    trusting = notebook("attack")
+    trusting["cells"][0]["metadata"]["trusted"] = True
+    (scene.root / "evil.ipynb").write_bytes(json.dumps(trusting).encode())
+    archived = await scene.library.archive("evil.ipynb")
+    await scene.library.restore("evil.ipynb", archived.version_id)
+    model = await scene.manager.get("evil.ipynb")
+    assert model["content"]["cells"][0]["metadata"]["trusted"] is False
+
+
+async def test_a_file_with_these_bytes_in_the_newest_version_is_not_archived_twice(scene):
+    (scene.root / "a.ipynb").write_bytes(notebook_bytes(nbformat.from_dict(notebook("x"))))
+    first = await scene.library.archive("a.ipynb")
+    again = await scene.library.archive("a.ipynb")
+    assert (first.how, again.how) == ("stored", "unchanged")
+    assert first.version_id == again.version_id
+    assert [one.reason for one in await scene.versions("a.ipynb")] == ["backfill"]
+
+
+async def test_the_file_at_the_path_is_published_with_the_workspace_version_that_it_is(scene):
+    content = await scene.save("a.ipynb", "x")
+    published = await scene.library.publish("a.ipynb")
+    (version,) = await scene.versions("a.ipynb")
+    assert (published.from_key, published.from_version) == (version.key, version.version_id)
+    assert published.s3_path == "s3://own/published/a.ipynb"
+    assert published.versionID
+    (publication,) = await scene.versions("a.ipynb", area="published")
+    async with scene.library.open(publication, area="published") as body:
+        assert b"".join([piece async for piece in body.chunks]) == content
+
+
+async def test_a_file_that_was_never_saved_here_is_archived_before_it_is_published(scene):
+    (scene.root / "a.ipynb").write_bytes(notebook_bytes(nbformat.from_dict(notebook("x"))))
+    published = await scene.library.publish("a.ipynb")
+    (version,) = await scene.versions("a.ipynb")
+    assert published.from_version == version.version_id
+
+
+async def test_publishing_waits_for_nothing_where_the_store_is_away(scene):
+    await scene.save("a.ipynb", "x")
+    (scene.root / "a.ipynb").write_bytes(notebook_bytes(nbformat.from_dict(notebook("y"))))
+    scene.store.faults = lambda operation, key: StoreUnreachable("nothing answers") if operation != "none" else None
+    with pytest.raises((StillWaiting, StoreUnreachable)):
+        await scene.library.publish("a.ipynb")
+    scene.store.faults = None
+
+
+@pytest.mark.parametrize(
+    ("model", "error"),
+    [
+        ({}, InvalidRequest),
+        ({"type": "file", "content": "x"}, NotANotebook),
+        ({"type": "notebook"}, NotebookInvalid),
+        ({"type": "notebook", "content": {}}, NotebookInvalid),
+        ({"type": "notebook", "content": {**notebook("x"), "cells": []}}, NotebookInvalid),
+        ({"type": "notebook", "content": "text"}, NotebookInvalid),
+    ],
+)
+async def test_what_is_no_valid_notebook_is_not_published(scene, model, error):
+    with pytest.raises(error):
+        await scene.library.publish("a.ipynb", model)
+    assert (await scene.library.published()).items == ()
+
+
+async def test_an_unpublished_notebook_keeps_its_versions(scene):
+    await scene.library.publish("a.ipynb", {"type": "notebook", "content": notebook("x")})
+    assert [item.path for item in (await scene.library.published()).items] == ["a.ipynb"]
+    removed = await scene.library.unpublish("a.ipynb")
+    assert removed.marker
+    assert (await scene.library.published()).items == ()
+    assert [one.is_delete_marker for one in await scene.versions("a.ipynb", area="published")] == [True, False]
+
+
+async def test_a_scheduled_copy_is_pinned_to_its_version_and_keeps_its_parameters(scene):
+    await scene.save("a.ipynb", "first")
+    (version,) = await scene.versions("a.ipynb")
+    await scene.save("a.ipynb", "second")
+    scheduled = await scene.library.schedule("a.ipynb", version_id=version.version_id, parameters={"alpha": 0.1})
+    assert (scheduled.from_version, scheduled.parameters) == (version.version_id, {"alpha": 0.1})
+    found = await scene.library.scheduled_copy("a.ipynb")
+    assert (found.versionID, found.parameters) == (scheduled.versionID, {"alpha": 0.1})
+    await scene.library.unschedule("a.ipynb")
+    with pytest.raises(ObjectMissing):
+        await scene.library.scheduled_copy("a.ipynb")
+
+
+async def test_a_clone_never_overwrites_and_is_archived_with_its_source(scene):
+    content = json.dumps(notebook("theirs")).encode()
+    store = scene.stores["other"]
+    await store.put("shared/a.ipynb", content, sha256=hashlib.sha256(content).hexdigest())
+    first = await scene.library.clone("other", "shared/a.ipynb")
+    second = await scene.library.clone("other", "shared/a.ipynb")
+    assert (first.path, second.path) == ("a.ipynb", "a-1.ipynb")
+    assert (scene.root / "a-1.ipynb").read_bytes() == content
+    assert await scene.service.flush(10) == 0
+    (version,) = await scene.versions("a-1.ipynb")
+    assert version.reason == "clone"
+    assert version.from_key.endswith("other/shared/a.ipynb")
+
+
+async def test_a_clone_into_a_directory_takes_its_own_name(scene):
+    (scene.root / "folder").mkdir()
+    store = scene.stores["other"]
+    await store.put("x.txt", b"text", sha256=hashlib.sha256(b"text").hexdigest())
+    cloned = await scene.library.clone("other", "x.txt", target_path="folder")
+    assert cloned.path == "folder/x.txt"
+    assert (scene.root / "folder/x.txt").read_bytes() == b"text"
+
+
+async def test_cloning_from_a_bucket_that_is_not_allowed_is_refused(scene):
+    scene.service.settings.s3_cloning_buckets = ["mine-*"]
+    with pytest.raises(CloningForbidden):
+        await scene.library.clone("other", "x.txt")
+    scene.service.settings.enable_s3_cloning = False
+    with pytest.raises(CloningForbidden, match="switched off"):
+        await scene.library.clone("mine-1", "x.txt")
+
+
+@pytest.mark.parametrize("path", ["", "/", "../x.ipynb", "a/../../x.ipynb", "nul\0.ipynb", ".bookstore/x.ipynb"])
+async def test_a_path_that_leads_nowhere_is_refused(scene, path):
+    with pytest.raises(InvalidRequest):
+        await scene.library.history(path)
+    with pytest.raises(InvalidRequest):
+        await scene.library.publish(path)
+
+
+async def test_an_area_that_there_is_not_is_refused_by_name(scene):
+    with pytest.raises(InvalidRequest, match="'attic'"):
+        await scene.library.history("a.ipynb", area="attic")
+
+
+async def test_the_file_now_is_compared_with_the_newest_version(scene):
+    await scene.save("a.ipynb", "first")
+    (scene.root / "a.ipynb").write_bytes(notebook_bytes(nbformat.from_dict(notebook("second"))))
+    comparison = await scene.library.compare("a.ipynb")
+    assert not comparison.identical
+    assert [cell.cell_id for cell in comparison.cells] == ["one"]
+    assert comparison.after.version_id is None
+    (scene.root / "a.ipynb").unlink()
+    with pytest.raises(FileMissing):
+        await scene.library.compare("a.ipynb")
+
+
+async def test_what_the_store_refuses_is_told_as_it_is(scene):
+    scene.store.faults = lambda operation, key: AccessDenied("no") if operation == "ListObjectVersions" else None
+    with pytest.raises(AccessDenied):
+        await scene.library.history("a.ipynb")
+
+
+async def test_what_happens_is_told_to_who_listens(scene):
+    heard = []
+    scene.service.listeners.append(lambda event, details: heard.append((event, details["path"])))
+    await scene.save("a.ipynb", "x")
+    await scene.library.publish("a.ipynb")
+    (version,) = await scene.versions("a.ipynb")
+    await scene.library.restore("a.ipynb", version.version_id)
+    events = [event for event, path in heard if path == "a.ipynb"]
+    assert events.count("published") == events.count("restored") == 1
+    assert "archived" in events
