@@ -192,21 +192,26 @@ def parse(argv: Sequence[str], prog: str) -> tuple[Command, argparse.Namespace, 
 
 def overview(prog: str) -> StrictParser:
     """The parser for what stands alone; its help lists the commands."""
-    commands = "\n".join(f"  {command.name:<10}{command.summary}" for command in COMMANDS.values())
     parser = StrictParser(
         prog=prog,
         usage=f"{prog} COMMAND [options]",
         description="Every save of a Jupyter notebook becomes an immutable version in your own S3 bucket.\n\n"
-        f"commands:\n{commands}",
+        + "\n\n".join(_listed(group) for group in dict.fromkeys(command.group for command in COMMANDS.values())),
         epilog="examples:\n"
-        f"  {prog} demo            see it work, with nothing to configure\n"
-        f"  {prog} doctor          check the way to your bucket\n"
-        f"  {prog} status --json   the state, for programs\n\n"
+        f"  {prog} demo               see it work, with nothing to configure\n"
+        f"  {prog} doctor             check the way to your bucket\n"
+        f"  {prog} status --json      the state, for programs\n"
+        f"  {prog} versions a.ipynb   the versions of a notebook\n\n"
         f"{prog} {HELP} COMMAND, or {prog} COMMAND --help, tells more of each. {_EXIT_CODES}",
     )
     parser.add_argument("--version", action="version", version=f"bookstore {__version__}")
     _add_common(parser)
     return parser
+
+
+def _listed(group: str) -> str:
+    lines = (f"  {command.name:<12}{command.summary}" for command in COMMANDS.values() if command.group == group)
+    return "\n".join([f"{group}:", *lines])
 
 
 def command_parser(command: Command, prog: str) -> StrictParser:
@@ -248,4 +253,15 @@ def seconds(text: str) -> float:
         value = -1.0
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError("a number of seconds, 0 or more, is wanted")
+    return value
+
+
+def positive(text: str) -> int:
+    """The type of options that take a number of things."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError("a whole number, 1 or more, is wanted")
     return value

@@ -144,7 +144,7 @@ class WriteChecks:
                 "tags",
                 "warning",
                 "the store does not keep them.",
-                "Pinned versions cannot be spared by lifecycle rules.",
+                "Pins are not mirrored as tags, which lifecycle rules select by.",
             )
         return Finding("tags", "ok", "kept on one version")
 

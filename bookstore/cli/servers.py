@@ -27,13 +27,19 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def chosen_servers(context: Context) -> tuple[list[JupyterServer], list[JupyterServer]]:
+def chosen_servers(context: Context, near: Path | None = None) -> tuple[list[JupyterServer], list[JupyterServer]]:
     """The servers that the options mean.
+
+    Parameters
+    ----------
+    context : Context
+    near : Path, optional
+        The directory meant where ``--root`` names none, which need not exist; the current directory by default.
 
     Returns
     -------
     list of JupyterServer
-        That at ``--url``, or those that hold ``--root`` or the current directory; several where they share a root.
+        That at ``--url``, or those that hold ``--root`` or ``near``; several where they share a root.
     list of JupyterServer
         The user's other servers on this machine.
     """
@@ -49,8 +55,8 @@ def chosen_servers(context: Context) -> tuple[list[JupyterServer], list[JupyterS
             return [server_at(args.url, args.token or "")], []
         except JupyterServerError as e:
             raise UsageError(str(e), e.hint) from e
-    directory = Path(args.root or ".").expanduser()
-    if not directory.is_dir():
+    directory = Path(args.root).expanduser() if args.root else near or Path()
+    if args.root and not directory.is_dir():
         raise UsageError(f"--root {directory} is no directory.", "Give a directory below the server's root.")
     servers = running_servers()
     chosen = servers_for(directory, servers)

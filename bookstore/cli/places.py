@@ -1,0 +1,173 @@
+"""Which file of which server a PATH on the command line means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bookstore.cli.arguments import UsageError
+from bookstore.cli.servers import chosen_servers
+
+if TYPE_CHECKING:
+    import argparse
+
+    from bookstore.cli.context import Context
+    from bookstore.cli.desk import Desk
+    from bookstore.jupyter_servers import JupyterServer
+
+#: What --help says of PATH, wherever there is one.
+ABOUT_PATHS = """PATH is relative to the current directory, and must lie below the server's root: that of the running
+server that holds it, through which the work is done, or otherwise --root, the configured root or the current directory,
+with this machine's settings. The file need not exist any more."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command works.
+
+    Attributes
+    ----------
+    desk : Desk
+    root : Path or None
+        The directory to which API paths are relative; None where the server's is not known here.
+    """
+
+    desk: Desk
+    root: Path | None
+
+    def api_path(self, given: str) -> str:
+        """The API path of a PATH; empty for the root itself.
+
+        Raises
+        ------
+        UsageError
+            It lies outside the root.
+        """
+        if self.root is not None:
+            return api_path(given, self.root)
+        path = os.path.normpath(given).replace(os.sep, "/")
+        if path.startswith("/") or path.split("/")[0] == "..":
+            raise UsageError(
+                f"Nothing tells here where the server's root is, so {given} cannot be found below it.",
+                "Give the path relative to the server's root.",
+            )
+        return "" if path == "." else path
+
+    def on_disk(self, path: str) -> Path | None:
+        """The file of an API path; None where it is not known here."""
+        return self.root / path if self.root is not None else None
+
+
+def api_path(given: str, root: Path) -> str:
+    """The API path of a path on disk.
+
+    Parameters
+    ----------
+    given : str
+        Relative to the current directory.
+    root : Path
+        The server's root directory.
+
+    Raises
+    ------
+    UsageError
+        It lies outside the root.
+    """
+    file = Path(os.path.abspath(given))  # noqa: PTH100 - a link in the path is the server's to follow
+    top = Path(os.path.abspath(root))  # noqa: PTH100
+    # Either may be told through a link: as both are spelt, then as they are.
+    for candidate, base in ((file, top), (file.parent.resolve() / file.name, top.resolve())):
+        if candidate.is_relative_to(base):
+            path = candidate.relative_to(base).as_posix()
+            return "" if path == "." else path
+    raise UsageError(
+        f"{given} lies outside the root directory {root}.",
+        "Give a path below it, or choose another root with --root, or another server with --url.",
+    )
+
+
+@contextmanager
+def open_place(context: Context, given: str | None, *, needs_bucket: bool = True) -> Iterator[Place]:
+    """Open the desk that a PATH belongs to.
+
+    Parameters
+    ----------
+    context : Context
+    given : str or None
+        The PATH; the current directory where there is none.
+    needs_bucket : bool
+        Whether there is nothing to do without a bucket.
+
+    Raises
+    ------
+    UsageError
+        The options make no sense.
+    JupyterServerError
+        Several servers hold it, or the one that does cannot be asked.
+    """
+    from bookstore.cli.desk import LocalDesk, RemoteDesk
+
+    server = _server(context, given)
+    if server is None:
+        with LocalDesk(context, needs_bucket=needs_bucket) as desk:
+            yield Place(desk, Path(context.root_dir))
+        return
+    from bookstore.client import BookstoreClient
+
+    with RemoteDesk(BookstoreClient(server=server)) as desk:
+        yield Place(desk, server.root_dir)
+
+
+def _server(context: Context, given: str | None) -> JupyterServer | None:
+    """The running server with bookstore that holds a PATH, if there is one."""
+    from bookstore.jupyter_servers import BookstoreAbsent, JupyterServerError, ServerUnreachable, ask
+
+    file = Path(os.path.abspath(given or "."))  # noqa: PTH100
+    chosen, _ = chosen_servers(context, file if file.is_dir() else file.parent)
+    if len(chosen) > 1:
+        urls = ", ".join(server.url for server in chosen)
+        raise JupyterServerError(f"Several servers hold {given or 'this directory'}: {urls}.", "Choose one with --url.")
+    if not chosen:
+        return None
+    try:
+        ask(chosen[0], "GET", "api/bookstore")
+    except BookstoreAbsent:
+        if context.args.url:
+            raise
+        return None
+    except ServerUnreachable:
+        if context.args.url:
+            raise
+        context.output.note(f"bookstore: the server at {chosen[0].url} does not answer; going on without it.")
+        return None
+    return chosen[0]
+
+
+def root_of(context: Context, given: str) -> Path:
+    """The root directory that a PATH is relative to: ``--root``, or that of a running server that holds it."""
+    from bookstore.jupyter_servers import running_servers, servers_for
+
+    file = Path(os.path.abspath(given))  # noqa: PTH100
+    if context.args.root is None:
+        for server in servers_for(file if file.is_dir() else file.parent, running_servers()):
+            if server.root_dir is not None:
+                return server.root_dir
+    return Path(context.root_dir)
+
+
+def add_place_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose root and server."""
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        help="the server whose root directory holds DIR; if none runs, DIR is the root itself",
+    )
+    parser.add_argument("--url", help="the server at this address")
+    parser.add_argument(
+        "--token",
+        help="its token, if it is not a server of your own; better set JUPYTER_TOKEN, which others cannot see",
+    )

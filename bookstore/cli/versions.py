@@ -1,0 +1,187 @@
+"""``bookstore versions``: list the versions of a file."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from bookstore.cli.arguments import positive
+from bookstore.cli.commands import FINE
+from bookstore.cli.output import count, local_time, size
+from bookstore.cli.places import ABOUT_PATHS, add_place_arguments, open_place
+from bookstore.cli.version_names import add_area_argument
+from bookstore.errors import ObjectMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.text import Text
+
+    from bookstore.cli.context import Context
+    from bookstore.cli.output import Output
+    from bookstore.results import Version
+
+#: Versions that are listed unless more are asked for.
+USUAL = 20
+
+#: What one request asks for: the details of each version are a request of their own.
+_PAGE = 100
+
+#: Characters of another version's id that tell it apart in a table.
+_SHORT = 8
+
+DESCRIPTION = f"""List the versions of a file, newest first: when each was saved, by whom, why, and what it is called.
+
+The number ~N is what other commands take for the version; a deletion has none. The history goes on under earlier names
+where the file was renamed. '=' marks a version with the same bytes as the one before it.
+
+{ABOUT_PATHS}"""
+
+EXAMPLES = (
+    ("versions a.ipynb", f"the newest {USUAL}"),
+    ("versions a.ipynb --all --json", "all of them, for programs"),
+    ("versions a.ipynb --area published", "what was published under this name"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own options."""
+    parser.add_argument("path", metavar="PATH", help="the file")
+    many = parser.add_mutually_exclusive_group()
+    many.add_argument("-n", type=positive, default=USUAL, metavar="N", dest="number", help="list N of them at most")
+    many.add_argument("--all", action="store_true", help="list all of them")
+    add_area_argument(parser)
+    add_place_arguments(parser)
+
+
+def run(context: Context) -> int:
+    """Do the work; the exit code."""
+    args = context.args
+    with open_place(context, args.path) as place:
+        path = place.api_path(args.path)
+        wanted: int | None = None if args.all else args.number
+        page = _PAGE if wanted is None else min(_PAGE, wanted + 1)
+        rows = place.desk.versions(path, area=args.area, page=page)
+        versions = list(islice(rows, None if wanted is None else wanted + 1))
+    shown = versions[:wanted]
+    if not versions:
+        raise ObjectMissing(
+            f"{path!r} has no versions in {args.area}.", "bookstore status tells whether a save of it still waits."
+        )
+    show_versions(context.output, path, args.area, shown, has_more=len(versions) > len(shown))
+    if len(versions) > len(shown):
+        context.output.line("There are more: --all lists them.", style="dim")
+    return FINE
+
+
+def show_versions(output: Output, path: str, area: str, versions: Sequence[Version], *, has_more: bool) -> None:
+    """Print a history, newest first."""
+    numbers = _numbers(versions)
+    output.document(
+        {
+            "ok": True,
+            "path": path,
+            "area": area,
+            "more": has_more,
+            "versions": [
+                {"number": number, **version.to_dict()} for number, version in zip(numbers, versions, strict=True)
+            ],
+        }
+    )
+    if output.is_json:
+        return
+    columns = ["", "saved", "by", "size", "why", "label", "version"]
+    has_names = any(version.path != path for version in versions)
+    has_origins = len({version.origin for version in versions if version.origin}) > 1
+    if has_names:
+        columns.append("name")
+    if has_origins:
+        columns.append("from")
+    rows = []
+    for number, version in zip(numbers, versions, strict=True):
+        row = _row(number, version)
+        if has_names:
+            row.append(version.path)
+        if has_origins:
+            row.append(version.origin)
+        rows.append(row)
+    output.line(f"{count(len(versions), 'version')} of {path}" + (", and more" if has_more else ""), style="bold")
+    output.table(columns, rows)
+
+
+def _numbers(versions: Sequence[Version]) -> list[int | None]:
+    numbers: list[int | None] = []
+    contents = 0
+    for version in versions:
+        numbers.append(None if version.is_delete_marker else contents)
+        contents += not version.is_delete_marker
+    return numbers
+
+
+def _row(number: int | None, version: Version) -> list[str | Text]:
+    from rich.text import Text
+
+    if version.is_delete_marker:
+        return [
+            "",
+            when(version),
+            version.user,
+            "",
+            Text("deleted", style="red"),
+            label_text(version),
+            version.version_id,
+        ]
+    amount = Text(size(version.size))
+    if version.is_unchanged:
+        amount = Text(f"{size(version.size)} =", style="dim")
+    return [
+        Text(f"~{number}", style="bold"),
+        when(version),
+        version.user,
+        amount,
+        why(version),
+        label_text(version),
+        version.version_id,
+    ]
+
+
+def when(version: Version) -> str:
+    """When a version was saved, by the clock on the wall."""
+    return wall_time(version.saved_at or version.last_modified)
+
+
+def wall_time(instant: str) -> str:
+    """An ISO 8601 time, by the clock on the wall; as it is where it is none."""
+    try:
+        return local_time(datetime.fromisoformat(instant.replace("Z", "+00:00")).timestamp())
+    except (ValueError, OverflowError, OSError):
+        return instant
+
+
+def why(version: Version) -> str:
+    """Why there is a version, and what it was made from."""
+    if not version.reason:
+        return "" if version.saved_at else "(written by another program)"
+    if version.reason == "rename" and version.previous_key:
+        return f"rename from {_below(version.previous_key, version)}"
+    if version.reason != "save" and version.from_version:
+        return f"{version.reason} of {version.from_version[:_SHORT]}"
+    if version.reason != "save" and version.from_key:
+        return f"{version.reason} of {_below(version.from_key, version)}"
+    return version.reason
+
+
+def _below(key: str, version: Version) -> str:
+    """A key as a path where it lies under the same prefix as a version."""
+    prefix = version.key.removesuffix(version.path)
+    return key.removeprefix(prefix) if prefix != version.key else key
+
+
+def label_text(version: Version) -> str:
+    """A version's label in one line."""
+    if version.label is None:
+        return ""
+    parts = [version.label.name, "(pinned)" if version.label.pinned else "", version.label.note.partition("\n")[0]]
+    return " ".join(part for part in parts if part)

@@ -1,0 +1,259 @@
+"""Reads every version below a prefix again, and checks its bytes against what was saved."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from bookstore.errors import StorageError
+from bookstore.provenance import from_metadata
+from bookstore.results import Result
+from bookstore.retry import backoff
+from bookstore.storage.walk import walk_versions
+
+if TYPE_CHECKING:
+    from bookstore.storage.base import ObjectStore, ObjectVersion
+
+#: How often a version is read before it counts as unreadable, where the error may pass by itself.
+ATTEMPTS = 4
+
+#: How many versions without provenance are named; they are all counted.
+NAMED = 100
+
+
+@dataclass(frozen=True)
+class Altered(Result):
+    """A version whose bytes are not those that were saved.
+
+    Attributes
+    ----------
+    key, version_id : str
+    expected, found : str
+        SHA-256, lower-case hex: as saved, and of the bytes that the store holds.
+    """
+
+    key: str
+    version_id: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Unreadable(Result):
+    """A version that the store lists and does not give back.
+
+    Attributes
+    ----------
+    key, version_id : str
+    code, message : str
+        Of the last error.
+    """
+
+    key: str
+    version_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Unproven(Result):
+    """A version that says nothing of what its bytes should be: another program wrote it.
+
+    Attributes
+    ----------
+    key, version_id : str
+    """
+
+    key: str
+    version_id: str
+
+
+@dataclass(frozen=True)
+class Verified(Result):
+    """What reading everything again has shown.
+
+    Attributes
+    ----------
+    checked : int
+        Versions whose bytes were compared with what was saved.
+    bytes : int
+        Of all that was read to the end.
+    markers : int
+        Delete markers, which have no bytes.
+    without_provenance : int
+        Versions that could be read and say nothing of what they should be.
+    altered : tuple of Altered
+    unreadable : tuple of Unreadable
+    unproven : tuple of Unproven
+        The first of those without provenance.
+    """
+
+    _nested: ClassVar[dict[str, type[Result]]] = {
+        "altered": Altered,
+        "unreadable": Unreadable,
+        "unproven": Unproven,
+    }
+
+    checked: int = 0
+    bytes: int = 0
+    markers: int = 0
+    without_provenance: int = 0
+    altered: tuple[Altered, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    unproven: tuple[Unproven, ...] = ()
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether every version could be read, and none is altered."""
+        return not self.altered and not self.unreadable
+
+
+async def verify(
+    store: ObjectStore,
+    *,
+    folders: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    concurrency: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Verified:
+    """Read every version below folders and of keys, and compare its SHA-256 with that in its provenance.
+
+    A version that is altered or cannot be read is told, and the rest is read all the same. Memory grows with the
+    number of such versions only: of each version that is being read, one piece is held at a time.
+
+    Parameters
+    ----------
+    store : ObjectStore
+    folders : sequence of str
+        Prefixes: everything below them, bookstore's own objects too.
+    keys : sequence of str
+        Keys with all their versions.
+    concurrency : int
+        Versions that are read at the same time.
+    progress : callable, optional
+        Gets, after every version, how many were looked at and how many bytes of them were read.
+    pause : callable, optional
+        Waits before a version is read again.
+
+    Raises
+    ------
+    StorageError
+        The versions cannot be listed.
+    """
+    verification = _Verification(store, progress, pause)
+    rows: asyncio.Queue[ObjectVersion | None] = asyncio.Queue(2 * concurrency)
+    readers = [asyncio.create_task(verification.read_all(rows)) for _ in range(concurrency)]
+    lister = asyncio.create_task(_list_into(rows, concurrency, _rows(store, folders, keys)))
+    try:
+        await asyncio.gather(lister, *readers)
+    finally:
+        for task in (lister, *readers):
+            task.cancel()
+        await asyncio.gather(lister, *readers, return_exceptions=True)
+    return verification.report()
+
+
+async def _rows(store: ObjectStore, folders: Sequence[str], keys: Sequence[str]) -> AsyncIterator[ObjectVersion]:
+    for key in keys:
+        async for row in _rows_of(store, key):
+            yield row
+    for folder in folders:
+        async for row in walk_versions(store, folder if folder.endswith("/") else f"{folder}/"):
+            yield row
+
+
+async def _rows_of(store: ObjectStore, key: str) -> AsyncIterator[ObjectVersion]:
+    page = await store.list_versions(key)
+    while True:
+        for row in page.versions:
+            if row.key != key:
+                return  # the rows of the key itself come before those of longer keys
+            yield row
+        if page.next_key_marker is None:
+            return
+        page = await store.list_versions(
+            key, key_marker=page.next_key_marker, version_id_marker=page.next_version_id_marker
+        )
+
+
+async def _list_into(
+    rows: asyncio.Queue[ObjectVersion | None], readers: int, listing: AsyncIterator[ObjectVersion]
+) -> None:
+    async for row in listing:
+        await rows.put(row)
+    for _ in range(readers):
+        await rows.put(None)
+
+
+@dataclass
+class _Verification:
+    """What is known so far."""
+
+    store: ObjectStore
+    progress: Callable[[int, int], None] | None
+    pause: Callable[[float], Awaitable[None]]
+    seen: int = 0
+    checked: int = 0
+    bytes: int = 0
+    markers: int = 0
+    without_provenance: int = 0
+    altered: list[Altered] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    unproven: list[Unproven] = field(default_factory=list)
+
+    def report(self) -> Verified:
+        return Verified(
+            self.checked,
+            self.bytes,
+            self.markers,
+            self.without_provenance,
+            tuple(sorted(self.altered, key=lambda fault: fault.key)),
+            tuple(sorted(self.unreadable, key=lambda fault: fault.key)),
+            tuple(self.unproven),
+        )
+
+    async def read_all(self, rows: asyncio.Queue[ObjectVersion | None]) -> None:
+        while (row := await rows.get()) is not None:
+            if row.is_delete_marker:
+                self.markers += 1
+            else:
+                await self._check(row)
+            self.seen += 1
+            if self.progress is not None:
+                self.progress(self.seen, self.bytes)
+
+    async def _check(self, row: ObjectVersion) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                expected, found, size = await self._read(row)
+            except StorageError as e:
+                if e.transient and attempt < ATTEMPTS:
+                    await self.pause(backoff(attempt, random.random))
+                    continue
+                self.unreadable.append(Unreadable(row.key, row.version_id, e.code, str(e)))
+                return
+            break
+        self.bytes += size
+        if expected is None:
+            self.without_provenance += 1
+            if len(self.unproven) < NAMED:
+                self.unproven.append(Unproven(row.key, row.version_id))
+            return
+        self.checked += 1
+        if found != expected:
+            self.altered.append(Altered(row.key, row.version_id, expected, found))
+
+    async def _read(self, row: ObjectVersion) -> tuple[str | None, str, int]:
+        """What was saved, what the store holds, and how much of it."""
+        digest, size = hashlib.sha256(), 0
+        async with self.store.get(row.key, row.version_id) as body:
+            async for chunk in body.chunks:
+                digest.update(chunk)
+                size += len(chunk)
+            provenance = from_metadata(body.info.metadata)
+        return provenance.sha256.lower() if provenance is not None else None, digest.hexdigest(), size
