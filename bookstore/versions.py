@@ -1,0 +1,333 @@
+"""The history of a path: its versions in pages, one of them to look at or read, and what people say of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Final
+
+from bookstore import lineage_cursor
+from bookstore.errors import ContentTooLarge, IntegrityError, InvalidRequest, ObjectMissing
+from bookstore.labels import LabelBook, LabelChange
+from bookstore.lineage import Lineage, LineageRow, Stream, list_key
+from bookstore.provenance import from_metadata
+from bookstore.results import History, Version
+from bookstore.s3_paths import object_key, path_from_key
+from bookstore.storage.base import ObjectVersion
+from bookstore.version_details import Detail, Details, together
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from bookstore.provenance import Provenance
+    from bookstore.results import Label
+    from bookstore.storage.base import ObjectBody, ObjectInfo, ObjectStore
+
+#: Rows of one page.
+MAX_LIMIT: Final = 1000
+
+
+class Versions:
+    """The versions of the paths below one prefix of a store.
+
+    An instance belongs to one event loop, as its store does. It remembers the details of versions, which never change.
+
+    Parameters
+    ----------
+    store : ObjectStore
+    prefix : str
+        With its fields filled in: ``workspace``, ``published`` or ``scheduled``, or what the settings call them.
+    """
+
+    def __init__(self, store: ObjectStore, prefix: str) -> None:
+        self.store = store
+        self.prefix = prefix
+        self._details = Details(store)
+        self._labels = LabelBook(store, prefix)
+
+    async def history(self, path: str, *, limit: int = 50, cursor: str | None = None, details: bool = True) -> History:
+        """A page of the versions of a path, newest first, those of its earlier names included.
+
+        One listing for each name on the page and, with details, one HEAD for each version that is shown for the first
+        time and one GET of the labels of each name. A name that was given to another notebook after the rename costs
+        a few HEADs more, and a listing more for each 1,000 versions of that notebook.
+
+        Parameters
+        ----------
+        path : str
+            An API path; one that was never archived has an empty history.
+        limit : int
+            Rows at most, 1 to 1,000.
+        cursor : str, optional
+            Of the page before.
+        details : bool
+            Without them the provenance and the labels are left out, and an earlier name is looked for only at the
+            oldest version of a name.
+
+        Returns
+        -------
+        History
+            ``is_unchanged`` of the last row of a page of 1,000 may be false although the next page begins with the
+            same bytes: the store lists no further row at the same time.
+
+        Raises
+        ------
+        PathError
+            The path has no key.
+        InvalidRequest
+            The limit is out of range, or the cursor is none of this history.
+        StorageError
+        """
+        key = object_key(self.prefix, path)
+        if not 1 <= limit <= MAX_LIMIT:
+            raise InvalidRequest(
+                f"the history of {path!r}: a page of {limit} versions was asked for",
+                f"Ask for 1 to {MAX_LIMIT}, and follow the cursor for more.",
+            )
+        streams = [self._own_stream(key)] if cursor is None else lineage_cursor.decode(cursor, self.prefix, key)
+        lineage = Lineage(
+            self.store,
+            self._details,
+            self.prefix,
+            streams,
+            labels=self._labels if details else None,
+            is_detailed=details,
+        )
+        rows = await lineage.take(limit)
+        ahead = await lineage.peek()
+        if ahead is not None and rows and details and _may_be_same(rows[-1].row, ahead.row):
+            ahead = replace(ahead, detail=await lineage.detail(ahead.row))
+        older = [*rows[1:], ahead]
+        return History(
+            path=path_from_key(self.prefix, key),
+            key=key,
+            versions=tuple(_shown(row, next_row) for row, next_row in zip(rows, older, strict=False)),
+            cursor=None if lineage.is_done else lineage_cursor.encode(key, lineage.streams),
+        )
+
+    async def newest(self, path: str) -> Version | None:
+        """The newest version of a path, with details; None where there is none, or a delete marker hides it.
+
+        Raises
+        ------
+        PathError, StorageError
+        """
+        page = await self.history(path, limit=1)
+        newest = page.versions[0] if page.versions else None
+        return None if newest is None or newest.is_delete_marker else newest
+
+    async def locate(self, path: str, version_id: str) -> Version:
+        """One version of a path, with details, be it under an earlier name.
+
+        One that is stored under the path itself is found at once; for an earlier name the history is followed back.
+
+        Raises
+        ------
+        ObjectMissing
+            It is nowhere in the history, or is a delete marker, which has no content.
+        PathError, InvalidRequest, StorageError
+        """
+        key = object_key(self.prefix, path)
+        if not version_id:
+            raise InvalidRequest(f"a version of {path!r}: no version id is given", "Give one that the history shows.")
+        info = await self._head(key, version_id)
+        if info is None:
+            info = await self._find_earlier(key, version_id, thorough=False)
+        if info is None:
+            info = await self._find_earlier(key, version_id, thorough=True)
+        if info is None:
+            raise ObjectMissing(
+                f"the history of {path!r} has no version {version_id!r} with a content",
+                "Give the version id of a version that the history shows, and that is no delete marker.",
+            )
+        return await self._located(info, version_id)
+
+    def open(self, version: Version) -> AbstractAsyncContextManager[ObjectBody]:
+        """Open a version for reading as a stream.
+
+        Raises
+        ------
+        ObjectMissing
+            It is a delete marker, or was removed by a lifecycle rule.
+        StorageError
+        """
+        return self.store.get(version.key, version.version_id)
+
+    async def read(self, version: Version, *, limit: int) -> bytes:
+        """The bytes of a version.
+
+        Parameters
+        ----------
+        version : Version
+        limit : int
+            Bytes at most.
+
+        Raises
+        ------
+        ContentTooLarge
+            It has more; they are not read.
+        IntegrityError
+            They are not those that were saved, by the SHA-256 of the version's provenance.
+        ObjectMissing, StorageError
+        """
+        name = f"version {version.version_id} of {version.path!r}"
+        async with self.open(version) as body:
+            if body.info.size > limit:
+                raise ContentTooLarge(f"{name} has {body.info.size:,} bytes, and at most {limit:,} are read here")
+            content = b"".join([chunk async for chunk in body.chunks])
+            provenance = from_metadata(body.info.metadata)
+        expected = version.sha256 or (provenance.sha256 if provenance is not None else "")
+        if expected and (actual := hashlib.sha256(content).hexdigest()) != expected:
+            raise IntegrityError(
+                f"{name} has SHA-256 {actual}, and {expected} was saved",
+                "Somebody altered the object behind its back: bookstore verify finds what else is altered.",
+            )
+        return content
+
+    async def label(
+        self,
+        path: str,
+        version_id: str,
+        *,
+        name: str | None = None,
+        note: str | None = None,
+        pinned: bool | None = None,
+        by: str = "",
+    ) -> Version:
+        """Name a version, note something about it, or pin it, which the object's tag tells too.
+
+        Parameters
+        ----------
+        path : str
+        version_id : str
+        name : str, optional
+            At most 200 characters; empty removes it.
+        note : str, optional
+            At most 4,000 characters; empty removes it.
+        pinned : bool, optional
+        by : str
+            Who says so.
+
+        Returns
+        -------
+        Version
+            With its label as it is now.
+
+        Raises
+        ------
+        InvalidRequest
+            There is nothing to change, or a text is too long.
+        ObjectMissing
+            There is no such version.
+        PathError, StorageError
+        """
+        change = LabelChange(name, note, pinned, by)
+        version = await self.locate(path, version_id)
+        label = await self._labels.change(version.path, version.key, version.version_id, change)
+        return replace(version, label=label)
+
+    def _own_stream(self, key: str) -> Stream:
+        return Stream(path_from_key(self.prefix, key), key)
+
+    async def _head(self, key: str, version_id: str | None) -> ObjectInfo | None:
+        try:
+            return await self.store.head(key, version_id)
+        except ObjectMissing:
+            return None
+
+    async def _find_earlier(self, key: str, version_id: str, *, thorough: bool) -> ObjectInfo | None:
+        """Look for a version under the earlier names of a path.
+
+        The names are mostly found by their oldest versions; thoroughly, by the details of every version.
+        """
+        lineage = Lineage(self.store, self._details, self.prefix, [self._own_stream(key)], is_detailed=thorough)
+        while True:
+            rows = await lineage.take(MAX_LIMIT)
+            for row in rows:
+                if row.row.version_id == version_id and not row.row.is_delete_marker:
+                    return await self._head(row.row.key, version_id)
+            if lineage.is_done:
+                return None
+            for stream in lineage.streams:
+                stream.is_listed = False
+
+    async def _located(self, info: ObjectInfo, version_id: str) -> Version:
+        path = path_from_key(self.prefix, info.key)
+        detail = Detail(info.last_modified.timestamp(), from_metadata(info.metadata))
+        row = ObjectVersion(info.key, version_id, info.size, info.etag, info.last_modified, is_latest=False)
+        labels: dict[str, Label] = {}
+        older: LineageRow | None = None
+
+        async def look_at_head() -> None:
+            nonlocal row
+            head = await self._head(info.key, None)
+            row = replace(row, is_latest=head is not None and (head.version_id or "null") == version_id)
+
+        async def look_before() -> None:
+            nonlocal older
+            rows, _ = await list_key(self.store, info.key, version_id, 1)
+            if rows and _may_be_same(row, rows[0]):
+                known = await self._details.fetch([(info.key, rows[0].version_id)])
+                older = LineageRow(rows[0], path, known[info.key, rows[0].version_id], None)
+            elif rows:
+                older = LineageRow(rows[0], path, None, None)
+
+        async def read_labels() -> None:
+            labels.update(await self._labels.read(path))
+
+        await together([look_at_head(), look_before(), read_labels()])
+        return _shown(LineageRow(row, path, detail, labels.get(version_id)), older)
+
+
+def _may_be_same(row: ObjectVersion, older: ObjectVersion) -> bool:
+    """Whether only the SHA-256 tells if two versions are the same: under SSE-KMS an ETag is no content hash."""
+    return not row.is_delete_marker and not older.is_delete_marker and row.size == older.size and row.etag != older.etag
+
+
+def _sha256(row: LineageRow) -> str:
+    return row.detail.provenance.sha256 if row.detail is not None and row.detail.provenance is not None else ""
+
+
+def _is_unchanged(row: LineageRow, older: LineageRow | None) -> bool:
+    if older is None or row.row.is_delete_marker or older.row.is_delete_marker or row.row.size != older.row.size:
+        return False
+    if _sha256(row) and _sha256(older):
+        return _sha256(row) == _sha256(older)
+    return row.row.etag == older.row.etag
+
+
+def _shown(row: LineageRow, older: LineageRow | None) -> Version:
+    listed, detail = row.row, row.detail
+    version = Version(
+        path=row.path,
+        key=listed.key,
+        version_id=listed.version_id,
+        size=listed.size,
+        etag=listed.etag,
+        last_modified=listed.last_modified.isoformat(),
+        is_latest=listed.is_latest,
+        is_delete_marker=listed.is_delete_marker,
+        is_unchanged=_is_unchanged(row, older),
+        is_detailed=detail is not None and detail.arrived is not None,
+        label=row.label,
+    )
+    provenance = detail.provenance if detail is not None else None
+    return version if provenance is None else _with_provenance(version, provenance)
+
+
+def _with_provenance(version: Version, provenance: Provenance) -> Version:
+    return replace(
+        version,
+        saved_at=datetime.fromtimestamp(provenance.saved_at, timezone.utc).isoformat(),
+        user=provenance.user,
+        host=provenance.host,
+        root_dir=provenance.root_dir,
+        reason=provenance.reason,
+        source=provenance.source,
+        sha256=provenance.sha256,
+        record_id=provenance.record_id,
+        from_key=provenance.from_key,
+        from_version=provenance.from_version,
+        previous_key=provenance.previous_key,
+    )
