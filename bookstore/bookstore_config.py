@@ -136,10 +136,23 @@ class BookstoreSettings(LoggingConfigurable):
         "", help="Absolute directory below which files may be cloned; empty: file-system cloning is off."
     ).tag(config=True)
 
+    max_content_size = Int(
+        256 * _MIB,
+        min=1,
+        help="Bytes of the largest content that a request may publish, schedule, clone or restore.",
+    ).tag(config=True)
+
     archive_globs = List(
         Unicode(),
         ["*.ipynb"],
         help='What is archived, matched against the whole path. Add "*.py" or "*.md" for jupytext\'s text notebooks.',
+    ).tag(config=True)
+    tag_versions = Bool(
+        False,
+        help=(
+            "Give each version the tag bookstore-pinned=false, which pinning turns to true, so that a lifecycle rule "
+            "can select what is not pinned. Needs the permission s3:PutObjectTagging."
+        ),
     ).tag(config=True)
     skip_unchanged = Bool(
         True, help="A save whose bytes equal the version that is still the newest makes no second version."

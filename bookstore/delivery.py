@@ -29,6 +29,8 @@ from bookstore.retry import attempt_timeout
 from bookstore.storage.base import ObjectInfo, ObjectStore, Receipt, Versioning
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bookstore.outbox import EntryRef
     from bookstore.outbox_entry import Entry
 
@@ -140,6 +142,8 @@ class Courier:
         This server's host and root directory, as in `Provenance.origin`.
     skip_unchanged : bool
     allow_unversioned : bool
+    tags : Mapping[str, str], optional
+        Tags that each version gets.
     """
 
     def __init__(
@@ -150,6 +154,7 @@ class Courier:
         origin: str,
         skip_unchanged: bool = True,
         allow_unversioned: bool = False,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         self.store = store
         self.is_versioned = allow_unversioned
@@ -158,6 +163,7 @@ class Courier:
         self._probe_key = probe_key
         self._origin = origin
         self._skip_unchanged = skip_unchanged
+        self._tags = tags
         self._heads: OrderedDict[str, Head] = OrderedDict()
         self._checking = asyncio.Lock()
 
@@ -271,6 +277,7 @@ class Courier:
             sha256=parcel.entry.provenance.sha256,
             metadata=to_metadata(parcel.entry.provenance),
             content_type=content_type(parcel.entry.path),
+            tags=self._tags,
             if_match=head.etag if head is not None else None,
             if_none_match=head is None,
             timeout=attempt_timeout(len(content)),

@@ -50,7 +50,7 @@ class Label(Result):
     name, note : str
         May be empty.
     pinned : bool
-        Mirrored as a tag of the object, so that lifecycle rules can spare it.
+        Mirrored as the object's tag ``bookstore-pinned``, ``true`` or ``false``.
     by : str
         Who said it last.
     at : str

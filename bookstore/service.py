@@ -23,6 +23,7 @@ from bookstore.disk import FLEETING, Disk, filesystem_type
 from bookstore.errors import BookstoreError, EntryCorrupt, OutboxError, PathError, SettingsError, StorageError
 from bookstore.identity import current_user
 from bookstore.intake import Draft, Intake
+from bookstore.labels import PIN_TAG, UNPINNED
 from bookstore.outbox import LeftBehind, Outbox
 from bookstore.outbox_entry import Entry
 from bookstore.outbox_owner import HEARTBEAT_INTERVAL, HEARTBEAT_PATIENCE, Owner, Watch, this_process
@@ -46,6 +47,9 @@ OTHER_STORES = 4
 
 #: Seconds after which reading a file again is tried later: a save of it may hang.
 ARCHIVE_NOW_TIMEOUT = 60.0
+
+#: Looks, a second apart, for what dead servers left, before shipping begins although some of it cannot be taken over.
+LOOKS_IN_DOUBT = 10
 
 #: Seconds between two attempts to bring unprotected saves to safety.
 PROTECT_INTERVAL = 0.5
@@ -104,6 +108,7 @@ class ArchiveService:
                 origin=f"{self.host}:{root_dir}",
                 skip_unchanged=settings.skip_unchanged,
                 allow_unversioned=settings.allow_unversioned,
+                tags={PIN_TAG: UNPINNED} if settings.tag_versions else None,
             ),
             self.outbox,
             key_for=self.key_for,
@@ -398,13 +403,15 @@ class ArchiveService:
 
     async def _keep_house(self) -> None:
         """Adopt what dead servers left, and bring unprotected saves to safety."""
-        next_look = 0.0
+        next_look, looks = 0.0, 0
         while True:
             now = time.monotonic()
             if now >= next_look:
                 next_look = now + HEARTBEAT_PATIENCE / 2
                 await self._look_for_others()
-                if self._undecided:
+                looks += 1
+                is_in_doubt = self._adoption_trouble is not None and self.outbox.is_open and looks < LOOKS_IN_DOUBT
+                if self._undecided or is_in_doubt:
                     # A server elsewhere may have crashed; what it left of a path goes before what is saved here.
                     next_look = now + 1.0
                 elif self.shipper.is_paused and not self.blocking_problems:
@@ -449,6 +456,8 @@ class ArchiveService:
         if adoption.adopted:
             self.log.info("bookstore: %d saves that another server left are shipped now", len(adoption.adopted))
             self.shipper.add_adopted(Parcel(ref.entry, ref=ref, uncertain=True) for ref in adoption.adopted)
+        if adoption.failed:
+            raise adoption.failed[0]
 
     def _wants(self, owner: Owner | None) -> bool:
         """Entries for the same place; or of the same root directory, if its settings never worked and have been mended.

@@ -304,7 +304,7 @@ class BookstoreClient:
         name, note : str, optional
             Left out: as it is; empty: none.
         pinned : bool, optional
-            Mirrored as a tag, which lifecycle rules can spare.
+            Mirrored as the object's tag ``bookstore-pinned``.
         """
         body = {"version_id": version_id, "name": name, "note": note, "pinned": pinned}
         return self._result(Version, self._ask("PATCH", "label", path, body=_given(body)))

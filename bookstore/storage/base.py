@@ -215,6 +215,7 @@ class ObjectStore(abc.ABC):
         sha256: str,
         metadata: Mapping[str, str] | None = None,
         content_type: str = "application/octet-stream",
+        tags: Mapping[str, str] | None = None,
         if_match: str | None = None,
         if_none_match: bool = False,
         timeout: float | None = None,
@@ -232,6 +233,8 @@ class ObjectStore(abc.ABC):
         metadata : Mapping[str, str], optional
             ASCII; at most 2 KB in all (S3 User Guide, "Working with object metadata").
         content_type : str
+        tags : Mapping[str, str], optional
+            Tags of the new version.
         if_match : str, optional
             Write only if the newest version has this ETag (without quotes).
         if_none_match : bool

@@ -121,6 +121,7 @@ class MemoryStore(ObjectStore):
         sha256: str,
         metadata: Mapping[str, str] | None = None,
         content_type: str = "application/octet-stream",
+        tags: Mapping[str, str] | None = None,
         if_match: str | None = None,
         if_none_match: bool = False,
         timeout: float | None = None,
@@ -133,7 +134,7 @@ class MemoryStore(ObjectStore):
         if actual != sha256:
             raise IntegrityError(f"{self._name('PutObject', key)}: the content's SHA-256 is {actual}, not {sha256}")
         self._check_condition(key, if_match, if_none_match)
-        version = self._write(key, content, metadata or {}, content_type)
+        version = self._write(key, content, metadata or {}, content_type, tags)
         self._end("PutObject", key)
         return self._receipt(key, version)
 

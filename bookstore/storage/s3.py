@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import unquote, unquote_plus, urlencode
 
 from bookstore._version import __version__
 from bookstore.errors import (
@@ -163,6 +163,7 @@ class S3Store(ObjectStore):
         sha256: str,
         metadata: Mapping[str, str] | None = None,
         content_type: str = "application/octet-stream",
+        tags: Mapping[str, str] | None = None,
         if_match: str | None = None,
         if_none_match: bool = False,
         timeout: float | None = None,
@@ -181,6 +182,8 @@ class S3Store(ObjectStore):
             "ContentType": content_type,
             **self._encryption(),
         }
+        if tags:
+            params["Tagging"] = urlencode(tags)
         if if_match is not None:
             params["IfMatch"] = f'"{if_match}"'
         if if_none_match:
@@ -473,6 +476,7 @@ class S3Store(ObjectStore):
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             user_agent_extra=f"bookstore/{__version__}",
+            http_session_cls=_one_try_session(),
             s3=s3,
         )
         stack = contextlib.AsyncExitStack()
@@ -590,6 +594,25 @@ def _new_session() -> Any:
     from aiobotocore.session import get_session  # type: ignore[import-untyped,unused-ignore]
 
     return get_session()
+
+
+@functools.cache
+def _one_try_session() -> Any:
+    """Make of the SDK's HTTP session one that sends each request once.
+
+    Where a connection is reset, aiohttp sends a PUT or a DELETE again, unseen, although the server may have done what
+    the first one asked for.
+    """
+    from aiobotocore.httpsession import AIOHTTPSession  # type: ignore[import-untyped,unused-ignore]
+
+    class OneTrySession(AIOHTTPSession):  # type: ignore[misc,unused-ignore]
+        async def _get_session(self, proxy_url: str | None) -> Any:
+            session = await super()._get_session(proxy_url)
+            # There is no public switch; a release without this one would only try twice again.
+            session._retry_connection = False  # noqa: SLF001
+            return session
+
+    return OneTrySession
 
 
 @functools.cache
@@ -716,6 +739,7 @@ def _info(answer: Mapping[str, Any], call: Call) -> ObjectInfo:
 
 
 def _page(answer: Mapping[str, Any], prefix: str, call: Call) -> VersionPage:
+    _check_listing(answer, call)
     raw_versions, raw_markers = answer.get("Versions", []), answer.get("DeleteMarkers", [])
     _check_rows((*raw_versions, *raw_markers), call)
     raw_folders = [folder["Prefix"] for folder in answer.get("CommonPrefixes", []) if folder.get("Prefix")]
@@ -736,6 +760,7 @@ def _page(answer: Mapping[str, Any], prefix: str, call: Call) -> VersionPage:
 
 
 def _object_page(answer: Mapping[str, Any], prefix: str, call: Call) -> ObjectPage:
+    _check_listing(answer, call)
     raw = answer.get("Contents", [])
     _check_rows(raw, call)
     # Here even servers that write "%20" for some blanks write "+" for others, and "%2B" for a plus.
@@ -771,6 +796,12 @@ def _may_lack_rows_of(key: str, page: VersionPage) -> bool:
     if page.in_key_order or page.next_key_marker is None or key == "" or key.endswith("/"):
         return False
     return not page.versions or any(row.key != key for row in page.versions)
+
+
+def _check_listing(answer: Mapping[str, Any], call: Call) -> None:
+    """Refuse what is no listing: of an empty body, or of some other document, the SDK makes one without rows."""
+    if not any(name in answer for name in ("Name", "IsTruncated", "MaxKeys")):
+        raise StoreFault(f"{call}: the answer is no listing, so nothing says what the bucket holds")
 
 
 def _check_rows(rows: Iterable[Mapping[str, Any]], call: Call) -> None:

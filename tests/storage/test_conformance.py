@@ -540,6 +540,14 @@ async def test_tags_belong_to_one_version(bucket: Any) -> None:
         assert await bucket.store.get_tags("a", first.version_id) == {}
 
 
+async def test_a_version_is_stored_together_with_its_tags(bucket: Any) -> None:
+    body = b"tagged"
+    tags = {"bookstore-pinned": "false", "odd one": "a+b=c/d"}
+    receipt = await bucket.store.put("tagged", body, sha256=hashlib.sha256(body).hexdigest(), tags=tags)
+    assert await bucket.store.get_tags("tagged", receipt.version_id) == tags
+    assert await bucket.read("tagged") == body
+
+
 async def test_tags_make_no_version(bucket: Any) -> None:
     await bucket.put("a", b"one", metadata={"n": "1"})
     before = await bucket.store.list_versions("a")

@@ -788,3 +788,10 @@ async def test_a_key_that_exists_and_may_not_be_looked_at_is_left_alone(scene):
     scene.fail(AccessDenied, "HeadObject", times=2)
     with pytest.raises(AccessDenied):
         await scene.save(b"on top")
+
+
+async def test_each_version_gets_the_tags_that_were_asked_for():
+    scene = _Scene(tags={"bookstore-pinned": "false"})
+    await scene.save(b"one")
+    info = await scene.store.head(KEY)
+    assert await scene.store.get_tags(KEY, info.version_id) == {"bookstore-pinned": "false"}

@@ -13,19 +13,28 @@ PACKAGE = Path(bookstore.PACKAGE_DIR)
 
 #: From the bottom up; a module imports from lower lines only. A name stands for a whole package too.
 LAYERS = [
-    {"_version", "errors"},
-    {"s3_paths", "provenance", "disk", "path_locks", "retry", "identity"},
+    {"_version", "errors", "results"},
+    {"s3_paths", "media_types", "provenance", "disk", "path_locks", "retry", "identity"},
     {"bookstore_config", "outbox_owner", "outbox_entry"},
     {"storage", "outbox"},
+    {"labels", "version_details", "notebook_rules", "cloning", "compare", "verifying"},
+    {"lineage", "publishing", "pages"},
+    {"lineage_cursor", "scheduling"},
+    {"versions"},
     {"delivery", "status"},
     {"intake", "shipper"},
     {"service"},
     {"archiving"},
     {"archive"},
-    {"handlers"},
+    {"library"},
+    {"events", "metrics"},
+    {"rest"},
+    {"handlers", "clone", "publish"},
     {"extension"},
     {"jupyter_servers", "outbox_survey", "embedded_s3", "embedded_supervisor"},
+    {"client"},
     {"cli"},
+    {"papermill_io"},
     {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
