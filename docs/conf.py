@@ -39,13 +39,17 @@ default_role = "code"
 nitpicky = True
 # Python's and traitlets' names have their documentation elsewhere, and nothing is fetched to find it.
 nitpick_ignore_regex = [
-    ("py:.*", r"(abc|asyncio|collections|datetime|enum|jupyter_server|logging|pathlib|traitlets|typing)\..*"),
+    ("py:.*", r"(abc|asyncio|collections|datetime|enum|jupyter_server|logging|pathlib|tornado|traitlets|typing)\..*"),
     ("py:.*", r"(ABC|Any|AsyncIterator|AbstractAsyncContextManager|Enum|Exception|Mapping|NamedTuple|Path).*"),
     # Bases that are no part of the public interface.
     ("py:.*", r"bookstore\.(archive|service)\..*"),
+    ("py:.*", r"ArchiveService|ContentsManager"),
     # The types of numpydoc sections are prose, of which Sphinx makes references word by word.
     ("py:class", r"[a-z_]+|.* .*"),
 ]
+
+# Quotes and ellipses, but no dashes: options begin with two hyphens.
+smartquotes_action = "qe"
 
 html_theme = "furo"
 html_title = f"bookstore {release}"
