@@ -267,7 +267,7 @@ class Courier:
             and head.sha256 == provenance.sha256
             and (head.version_id not in (None, "null") or self._allow_unversioned)
             # These stand in the history for what happened, whatever the bytes.
-            and provenance.reason not in ("rename", "restore")
+            and provenance.reason not in ("new", "rename", "restore")
         )
 
     async def _put(self, parcel: Parcel, key: str, content: bytes | memoryview, head: Head | None) -> Receipt:

@@ -31,6 +31,9 @@ LARGEST_PAGE: Final = 1000
 #: Names of one notebook that its history follows back; a longer chain ends there.
 MAX_NAMES: Final = 100
 
+#: Reasons of versions with which a file comes to be under its name.
+BEGINNINGS: Final = frozenset(("new", "copy", "clone", "rename"))
+
 #: A version that arrived so many seconds before a rename was saved before it, whatever the clocks say within that.
 CLOCK_TOLERANCE: Final = 3600.0
 
@@ -228,7 +231,9 @@ class Lineage:
             stream.after = row.version_id
             taken.append((stream, row))
             if self._is_detailed and not row.is_delete_marker:
-                self._follow(self._known[row.key, row.version_id])
+                detail = self._known[row.key, row.version_id]
+                self._follow(detail)
+                self._end_at_beginning(stream, detail)
         return [self._told(stream, row) for stream, row in taken]
 
     async def peek(self) -> LineageRow | None:
@@ -367,6 +372,17 @@ class Lineage:
         if not self._is_detailed and stream.after is not None:
             name = (stream.key, stream.after)
             self._follow((await self._details.fetch([name]))[name])
+
+    @staticmethod
+    def _end_at_beginning(stream: Stream, detail: Detail) -> None:
+        """End an earlier name's part where the notebook got that name: what is older there was another notebook's.
+
+        Every notebook is called Untitled once.
+        """
+        is_beginning = detail.provenance is not None and detail.provenance.reason in BEGINNINGS
+        if is_beginning and stream.bound is not None:
+            stream.rows.clear()
+            stream.is_done = True
 
     def _follow(self, detail: Detail) -> None:
         """Add the stream of the earlier name, where a version is what a rename wrote."""

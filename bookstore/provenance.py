@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from typing import Any
 
+from bookstore.errors import IntegrityError
+
 #: S3's limit, less a reserve for what proxies add.
 MAX_METADATA_BYTES = 2000
 
@@ -32,14 +34,15 @@ _FIELDS = {
     "sequence": "sequence",
     "saved_at": "saved",
     "reason": "reason",
-    "from_key": "from-key",
+    # Without these a history could not be followed back; keys can be long.
+    "previous_record": "previous-record",
     "from_version": "from-version",
-    "source": "source",
+    "previous_key": "previous-key",
+    "from_key": "from-key",
     "user": "user",
     "host": "host",
+    "source": "source",
     "root_dir": "root",
-    "previous_record": "previous-record",
-    "previous_key": "previous-key",
 }
 
 
@@ -66,7 +69,7 @@ class Provenance:
     source : str
         ``file`` where the bytes are those of a local file, ``model`` where a contents manager gave them back.
     reason : str
-        ``save``, ``rename``, ``copy``, ``restore``, ``clone``, ``backfill``, ``publish``, ``schedule`` or
+        ``save``, ``new``, ``rename``, ``copy``, ``restore``, ``clone``, ``backfill``, ``publish``, ``schedule`` or
         ``run`` (what papermill wrote).
     from_key, from_version : str
         The version whose bytes these are: what was restored, cloned, published or scheduled; otherwise empty.
@@ -151,6 +154,22 @@ def from_metadata(metadata: Mapping[str, str]) -> Provenance | None:
         return Provenance(**values)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def altered(version_id: str, path: str, expected: str, found: str) -> IntegrityError:
+    """The error that says, wherever a version is read, that its bytes are not those that were saved.
+
+    Parameters
+    ----------
+    version_id, path : str
+    expected, found : str
+        SHA-256: that of its provenance, and that of what the store holds.
+    """
+    return IntegrityError(
+        f"version {version_id} of {path!r} has SHA-256 {found} in the store, and was saved with {expected}",
+        "Do not use these bytes: somebody altered the object behind bookstore's back. The file's other versions are "
+        "not touched by that, and bookstore verify finds what else is altered.",
+    )
 
 
 def _timestamp(seconds: float) -> str:

@@ -72,6 +72,14 @@ class AsyncArchiving(Archiving):
                 await self._bookstore_archive_stored(call, self._bookstore_canonical(path))
         return saved
 
+    async def new(self, model: dict[str, Any] | None = None, path: str = "") -> Any:
+        """Make a new file as the manager does; its first version says that it is new."""
+        return await self._bookstore_whole(lambda: self._bookstore_new(model, path))
+
+    async def _bookstore_new(self, model: dict[str, Any] | None, path: str) -> Any:
+        async with self._bookstore_ordered_call("new", path):
+            return await ensure_async(super().new(model, path))
+
     async def rename(self, old_path: str, new_path: str) -> None:
         """Rename as the manager does, and archive the files under their new keys."""
         await self._bookstore_whole(lambda: self._bookstore_rename(old_path, new_path))

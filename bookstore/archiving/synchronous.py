@@ -41,6 +41,11 @@ class SyncArchiving(Archiving):
                     self._bookstore_archive_stored(call, path)
         return saved
 
+    def new(self, model: dict[str, Any] | None = None, path: str = "") -> Any:
+        """Make a new file as the manager does; its first version says that it is new."""
+        with self._bookstore_call("new"):
+            return super().new(model, path)
+
     def rename(self, old_path: str, new_path: str) -> None:
         """Rename as the manager does, and archive the files under their new keys."""
         with self._bookstore_call("rename") as call:

@@ -54,6 +54,10 @@ def test_each_save_becomes_a_version_with_the_bytes_that_are_on_disk(jupyter, sh
 
 def test_an_object_tells_where_it_comes_from(jupyter, shared_bucket):
     jupyter.save("provenance.ipynb", notebook("x"))
+    jupyter.flush()
+    first = shared_bucket.metadata("workspace/provenance.ipynb")
+    assert first["bookstore-reason"] == "new", "the file was not there before"
+    jupyter.save("provenance.ipynb", notebook("y"))
     status = jupyter.flush()
     metadata = shared_bucket.metadata("workspace/provenance.ipynb")
     assert metadata["bookstore-sha256"] == hashlib.sha256(jupyter.on_disk("provenance.ipynb")).hexdigest()
@@ -95,6 +99,7 @@ def test_a_new_notebook_is_archived(jupyter, shared_bucket):
     path = jupyter.ok("POST", "/api/contents/", {"type": "notebook"})["path"]
     jupyter.flush()
     assert shared_bucket.versions(f"workspace/{path}") == [jupyter.on_disk(path)]
+    assert shared_bucket.metadata(f"workspace/{path}")["bookstore-reason"] == "new"
 
 
 def test_a_copied_notebook_is_archived(jupyter, shared_bucket):

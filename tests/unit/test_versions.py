@@ -404,6 +404,18 @@ async def test_a_new_notebook_under_the_old_name_does_not_belong(versions, serve
         await versions.locate("mine.ipynb", others[0])
 
 
+@pytest.mark.parametrize("reason", ["new", "copy", "clone"])
+async def test_what_had_the_earlier_name_before_does_not_belong(versions, server, reason):
+    await server.save("Untitled.ipynb", reason=reason)
+    await server.save("Untitled.ipynb")
+    await server.rename("Untitled.ipynb", "theirs.ipynb")
+    expected = [await server.save("Untitled.ipynb", reason=reason), await server.save("Untitled.ipynb")]
+    expected.append(await server.rename("Untitled.ipynb", "mine.ipynb"))
+    for limit in (1, 2, 3, 50):
+        found = [one.version_id for one in await whole(versions, "mine.ipynb", limit)]
+        assert found == expected[::-1]
+
+
 async def test_a_name_that_was_given_to_much_saved_notebooks_since_is_found_with_few_heads(versions, server, store):
     expected = [await server.save("Untitled.ipynb") for _ in range(3)]
     expected.append(await server.rename("Untitled.ipynb", "mine.ipynb"))
@@ -623,6 +635,7 @@ _NAMES = ("a", "b", "c")
 _STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("save"), st.sampled_from(_NAMES), st.just("")),
+        st.tuples(st.just("new"), st.sampled_from(_NAMES), st.just("")),
         st.tuples(st.just("rename"), st.sampled_from(_NAMES), st.sampled_from(_NAMES)),
         st.tuples(st.just("delete"), st.sampled_from(_NAMES), st.just("")),
         st.tuples(st.just("ship"), st.sampled_from(_NAMES), st.just("")),
@@ -651,6 +664,9 @@ async def _play(steps: list[tuple[str, str, str]], store: MemoryStore, clock: Cl
         if kind == "save":
             alive.add(name)
             waiting[name].append(server.take(name))
+        elif kind == "new" and name not in alive:
+            alive.add(name)
+            waiting[name].append(server.take(name, reason="new"))
         elif kind == "rename" and name in alive and target not in alive:
             alive.remove(name)
             alive.add(target)
@@ -668,7 +684,10 @@ async def _play(steps: list[tuple[str, str, str]], store: MemoryStore, clock: Cl
 
 
 def _expected(path: str, arrived: dict[str, list[Save]]) -> list[str]:
-    """The records of a path's history, newest first: all of its own, and of each earlier name what came before."""
+    """The records of a path's history, newest first: all of its own, and of each earlier name what came before.
+
+    Of an earlier name only what was saved since the notebook got it: before that it was another notebook's.
+    """
     found = list(arrived[path])
     names = {path}
     while True:
@@ -682,7 +701,9 @@ def _expected(path: str, arrived: dict[str, list[Save]]) -> list[str]:
         latest = max(renames, key=lambda save: save.provenance.sequence)
         name = latest.provenance.previous_key[len(PREFIX) + 1 :]
         names.add(name)
-        found += [save for save in arrived[name] if save.provenance.sequence < latest.provenance.sequence]
+        before = [save for save in arrived[name] if save.provenance.sequence < latest.provenance.sequence]
+        begins = [number for number, save in enumerate(before) if save.provenance.reason in ("new", "rename")]
+        found += before[begins[-1] :] if begins else before
     ordered = sorted(found, key=lambda save: -save.provenance.sequence)
     return [save.provenance.record_id for save in ordered]
 
