@@ -11,11 +11,13 @@ import posixpath
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bookstore.errors import (
+    BucketMissing,
     CloningForbidden,
     ContentTooLarge,
     FileChanged,
@@ -23,6 +25,7 @@ from bookstore.errors import (
     IntegrityError,
     InvalidRequest,
     NotebookInvalid,
+    ObjectMissing,
 )
 from bookstore.provenance import from_metadata
 from bookstore.results import CloneSource
@@ -50,6 +53,10 @@ _LONGEST_NAME = 255 - 16
 _NAMELESS = "clone"
 
 _MISSING_HINT = "Check the path; it is relative to the directory that fs_cloning_basedir names."
+_NO_BUCKET_HINT = "Check the bucket's name; it is looked for in the store that bookstore is configured for."
+_NO_OBJECT_HINT = (
+    "Check the key, upper and lower case too. Of what was deleted, an older version can be cloned by its version id."
+)
 _TOO_LARGE_HINT = "Copy it by other means, or ask the administrator to raise c.BookstoreSettings.max_content_size."
 
 # Windows lacks these flags, and the calls relative to an open directory.
@@ -104,9 +111,11 @@ async def describe(store: ObjectStore, key: str, version_id: str | None = None) 
         No object can have this key.
     ObjectMissing
         There is no such object or version, or a delete marker hides it.
+    BucketMissing
     """
     _check_key(key)
-    return _source(store, await store.head(key, version_id or None))
+    with _told_as_missing(store, key, version_id):
+        return _source(store, await store.head(key, version_id or None))
 
 
 async def fetch(
@@ -131,7 +140,7 @@ async def fetch(
 
     Raises
     ------
-    InvalidRequest, ObjectMissing
+    InvalidRequest, ObjectMissing, BucketMissing
         As `describe`.
     ContentTooLarge
         It has more bytes than ``limit``; no more than those are read.
@@ -142,7 +151,9 @@ async def fetch(
     digest = hashlib.sha256()
     pieces = []
     length = 0
-    async with store.get(key, version_id or None) as body:
+    async with AsyncExitStack() as opened:
+        with _told_as_missing(store, key, version_id):
+            body = await opened.enter_async_context(store.get(key, version_id or None))
         source = _source(store, body.info)
         _check_size(source.source, body.info.size, limit)
         async for piece in body.chunks:
@@ -152,6 +163,24 @@ async def fetch(
             pieces.append(piece)
         _check_content(source.source, body.info, length, digest.hexdigest())
     return source, b"".join(pieces)
+
+
+@contextlib.contextmanager
+def _told_as_missing(store: ObjectStore, key: str, version_id: str | None) -> Iterator[None]:
+    """Say of what is not there what it is to who wants to clone it: another's bucket, which is not theirs to create."""
+    try:
+        yield
+    except BucketMissing as e:
+        # A bucket of another region has a hint of its own.
+        hint = _NO_BUCKET_HINT if e.hint == BucketMissing.default_hint else e.hint
+        raise BucketMissing(f"There is no bucket {store.bucket!r} to clone from.", hint) from e
+    except ObjectMissing as e:
+        address = f"s3://{store.bucket}/{key}"
+        if version_id:
+            message = f"There is no version {version_id!r} of {address}."
+        else:
+            message = f"There is no {address}, or it was deleted."
+        raise ObjectMissing(message, _NO_OBJECT_HINT) from e
 
 
 def _check_key(key: str) -> None:

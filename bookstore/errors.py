@@ -259,4 +259,4 @@ class StillWaiting(RequestError):
     """The save is safe but not in the store yet, and what was asked for needs it there."""
 
     transient = True
-    default_hint = "Try again when GET /api/bookstore tells that nothing waits; until then it says what is wrong."
+    default_hint = "Try again when bookstore status, or GET /api/bookstore, tells that nothing waits."

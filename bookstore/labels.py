@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -37,6 +38,9 @@ UNPINNED: Final = "false"
 
 #: How often a change is tried while others write the same object.
 MAX_RACES: Final = 32
+
+#: What commands take for the newest version, and for those before it.
+_RESERVED: Final = re.compile(r"latest(~\d+)?|~\d+", re.IGNORECASE)
 
 _FORMAT: Final = 1
 _FIELDS: Final = frozenset(("name", "note", "pinned", "by", "at"))
@@ -72,6 +76,10 @@ class LabelChange:
                     f"labelling a version: the {what} has {len(text)} characters, and {longest} are allowed",
                     f"Give a {what} of at most {longest} characters.",
                 )
+        if self.name is not None and _RESERVED.fullmatch(self.name.strip()):
+            raise InvalidRequest(
+                f"labelling a version: {self.name!r} always means a place in the history", "Choose another name."
+            )
 
     def of(self, entry: dict[str, Any], at: str) -> dict[str, Any]:
         """An entry of the document with the change made; fields that are not known stay."""

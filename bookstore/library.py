@@ -529,7 +529,7 @@ class Library:
         return content, version
 
     def _waits(self, path: str) -> StillWaiting:
-        problems = [f"{problem.message} {problem.hint}" for problem in self.service.status().problems]
+        problems = [f"{problem.message.rstrip('.')}. {problem.hint}" for problem in self.service.status().problems]
         why = f" What is wrong: {problems[0]}" if problems else ""
         return StillWaiting(f"{path!r} is safe in the outbox, and its version is not in the store yet.{why}")
 

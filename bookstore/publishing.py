@@ -10,7 +10,7 @@ import json
 import time
 import uuid
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote
 
 from bookstore.errors import (
@@ -62,6 +62,10 @@ class Shelf:
     before_write : callable
         Awaited before anything is written; raises `BucketNotVersioned` where a write would replace what is there.
     """
+
+    #: What a notebook on the shelf is, and the command that lists all of them, for messages.
+    state: ClassVar[str] = "published"
+    lister: ClassVar[str] = "bookstore publish --list"
 
     def __init__(
         self,
@@ -154,7 +158,7 @@ class Shelf:
             There is none, or it is hidden.
         StorageError
         """
-        return await self._described(await self.store.head(self._key(path), version_id), version_id)
+        return await self._described(await self._found(path, version_id), version_id)
 
     async def hide(self, path: str) -> Removed:
         """Take a notebook off the shelf by a delete marker; its versions stay.
@@ -170,7 +174,7 @@ class Shelf:
         """
         key = self._key(path)
         await self._before_write()
-        newest = await self.store.head(key)
+        newest = await self._found(path)
         # Asked for even where a setting allows writing to a bucket that keeps no versions: to hide is not to destroy.
         versioning = (await self.store.probe()).versioning
         keeps = versioning is Versioning.ENABLED
@@ -230,6 +234,19 @@ class Shelf:
         if not path.endswith(".ipynb"):
             raise NotANotebook(f"{path!r} does not end in .ipynb")
         return object_key(self.prefix, path)
+
+    async def _found(self, path: str, version_id: str | None = None) -> ObjectInfo:
+        key = self._key(path)
+        try:
+            return await self.store.head(key, version_id)
+        except ObjectMissing as e:
+            if version_id is not None:
+                what = f"{path!r} has no version {version_id!r} that was {self.state}"
+            else:
+                what = f"{path!r} is not {self.state}, or is no more"
+            raise ObjectMissing(
+                f"{what}: there is no {s3_display_path(self.store.bucket, key)}", f"{self.lister} tells what is."
+            ) from e
 
     async def _prove(self, receipt: Receipt, sha256: str) -> None:
         """Read back what was stored, where the store's answer does not prove it."""

@@ -25,7 +25,7 @@ class Result:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls: type[_R], document: dict[str, Any]) -> _R:
+    def from_dict(cls: type[_R], document: dict[str, Any]) -> _R:  # noqa: PYI019 - typing.Self is younger than 3.10
         """The way back of `to_dict`; fields that are not known are passed over."""
         values: dict[str, Any] = {}
         for known in dataclasses.fields(cls):

@@ -13,7 +13,7 @@ import json
 import keyword
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from bookstore.errors import IntegrityError, InvalidRequest, ObjectMissing, PreconditionFailed
 from bookstore.provenance import decode_value, encode_value
@@ -137,6 +137,9 @@ async def _read(store: ObjectStore, key: str) -> bytes:
 
 class Schedules(Shelf):
     """The scheduled copies below one prefix: a `Shelf` on which notebooks have parameters."""
+
+    state: ClassVar[str] = "scheduled"
+    lister: ClassVar[str] = "bookstore schedule --list"
 
     def _chosen(self, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
         return checked_parameters(parameters)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
@@ -13,6 +15,7 @@ from bookstore.errors import StorageError
 from bookstore.provenance import from_metadata
 from bookstore.results import Result
 from bookstore.retry import backoff
+from bookstore.s3_paths import RESERVED
 from bookstore.storage.walk import walk_versions
 
 if TYPE_CHECKING:
@@ -23,6 +26,20 @@ ATTEMPTS = 4
 
 #: How many versions without provenance are named; they are all counted.
 NAMED = 100
+
+#: The code of a label or of parameters that are no JSON.
+NOT_JSON = "NotJSON"
+
+#: Bytes of one of bookstore's own documents that are held to be parsed; all that it writes are smaller.
+_LARGEST_DOCUMENT = 64 * 1024 * 1024
+
+#: Keys of bookstore's own objects below any prefix; none of them carries provenance.
+_OWN = re.compile(rf"(?:.*/)?{re.escape(RESERVED)}/.+", re.DOTALL)
+
+#: Those of its own objects that are JSON documents; parameters are named by their SHA-256.
+_DOCUMENT = re.compile(
+    rf"(?:.*/)?{re.escape(RESERVED)}/(?:labels/.+|parameters/(?P<sha256>[0-9a-f]{{64}}))\.json", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -44,13 +61,13 @@ class Altered(Result):
 
 @dataclass(frozen=True)
 class Unreadable(Result):
-    """A version that the store lists and does not give back.
+    """A version that the store lists and does not give back, or a label or parameters that nobody can parse.
 
     Attributes
     ----------
     key, version_id : str
     code, message : str
-        Of the last error.
+        Of the last error; `NOT_JSON` where the bytes could be read and make no sense.
     """
 
     key: str
@@ -84,8 +101,10 @@ class Verified(Result):
         Of all that was read to the end.
     markers : int
         Delete markers, which have no bytes.
+    own : int
+        Versions of bookstore's own labels, parameters and probes. They carry no provenance; their JSON could be parsed.
     without_provenance : int
-        Versions that could be read and say nothing of what they should be.
+        Versions of other programs: they could be read and say nothing of what they should be.
     altered : tuple of Altered
     unreadable : tuple of Unreadable
     unproven : tuple of Unproven
@@ -101,6 +120,7 @@ class Verified(Result):
     checked: int = 0
     bytes: int = 0
     markers: int = 0
+    own: int = 0
     without_provenance: int = 0
     altered: tuple[Altered, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
@@ -201,6 +221,7 @@ class _Verification:
     checked: int = 0
     bytes: int = 0
     markers: int = 0
+    own: int = 0
     without_provenance: int = 0
     altered: list[Altered] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
@@ -211,6 +232,7 @@ class _Verification:
             self.checked,
             self.bytes,
             self.markers,
+            self.own,
             self.without_provenance,
             tuple(sorted(self.altered, key=lambda fault: fault.key)),
             tuple(sorted(self.unreadable, key=lambda fault: fault.key)),
@@ -230,7 +252,7 @@ class _Verification:
     async def _check(self, row: ObjectVersion) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                expected, found, size = await self._read(row)
+                read = await self._read(row)
             except StorageError as e:
                 if e.transient and attempt < ATTEMPTS:
                     await self.pause(backoff(attempt, random.random))
@@ -238,22 +260,57 @@ class _Verification:
                 self.unreadable.append(Unreadable(row.key, row.version_id, e.code, str(e)))
                 return
             break
-        self.bytes += size
-        if expected is None:
+        self.bytes += read.size
+        if read.expected is not None:
+            self.checked += 1
+            self._compare(row, read.expected, read.found)
+        elif _OWN.fullmatch(row.key):
+            self.own += 1
+            self._check_own(row, read)
+        else:
             self.without_provenance += 1
             if len(self.unproven) < NAMED:
                 self.unproven.append(Unproven(row.key, row.version_id))
-            return
-        self.checked += 1
+
+    def _compare(self, row: ObjectVersion, expected: str, found: str) -> None:
         if found != expected:
             self.altered.append(Altered(row.key, row.version_id, expected, found))
 
-    async def _read(self, row: ObjectVersion) -> tuple[str | None, str, int]:
-        """What was saved, what the store holds, and how much of it."""
-        digest, size = hashlib.sha256(), 0
+    def _check_own(self, row: ObjectVersion, read: _Read) -> None:
+        document = _DOCUMENT.fullmatch(row.key)
+        if document is None:
+            return
+        if document["sha256"] and document["sha256"] != read.found:
+            self._compare(row, document["sha256"], read.found)
+        elif not _is_object(read.document):
+            self.unreadable.append(Unreadable(row.key, row.version_id, NOT_JSON, "It is no JSON object."))
+
+    async def _read(self, row: ObjectVersion) -> _Read:
+        digest, size, pieces = hashlib.sha256(), 0, []
         async with self.store.get(row.key, row.version_id) as body:
+            provenance = from_metadata(body.info.metadata)
+            is_parsed = provenance is None and _DOCUMENT.fullmatch(row.key) is not None
             async for chunk in body.chunks:
                 digest.update(chunk)
                 size += len(chunk)
-            provenance = from_metadata(body.info.metadata)
-        return provenance.sha256.lower() if provenance is not None else None, digest.hexdigest(), size
+                if is_parsed and size <= _LARGEST_DOCUMENT:
+                    pieces.append(bytes(chunk))
+        expected = provenance.sha256.lower() if provenance is not None else None
+        return _Read(expected, digest.hexdigest(), size, b"".join(pieces))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was saved, what the store holds, how much of it; and the bytes of a document that is to be parsed."""
+
+    expected: str | None
+    found: str
+    size: int
+    document: bytes
+
+
+def _is_object(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -8,10 +8,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
 
 from bookstore import lineage_cursor
-from bookstore.errors import ContentTooLarge, IntegrityError, InvalidRequest, ObjectMissing
+from bookstore.errors import ContentTooLarge, InvalidRequest, ObjectMissing
 from bookstore.labels import LabelBook, LabelChange
 from bookstore.lineage import Lineage, LineageRow, Stream, list_key
-from bookstore.provenance import from_metadata
+from bookstore.provenance import altered, from_metadata
 from bookstore.results import History, Version
 from bookstore.s3_paths import object_key, path_from_key
 from bookstore.storage.base import ObjectVersion
@@ -49,8 +49,8 @@ class Versions:
     async def history(self, path: str, *, limit: int = 50, cursor: str | None = None, details: bool = True) -> History:
         """A page of the versions of a path, newest first, those of its earlier names included.
 
-        One listing for each name on the page and, with details, one HEAD for each version that is shown for the first
-        time and one GET of the labels of each name. A name that was given to another notebook after the rename costs
+        One listing and one GET of the labels for each name on the page and, with details, one HEAD for each version
+        that is shown for the first time. A name that was given to another notebook after the rename costs
         a few HEADs more, and a listing more for each 1,000 versions of that notebook.
 
         Parameters
@@ -62,8 +62,8 @@ class Versions:
         cursor : str, optional
             Of the page before.
         details : bool
-            Without them the provenance and the labels are left out, and an earlier name is looked for only at the
-            oldest version of a name.
+            Without them the provenance is left out, and an earlier name is looked for only at the oldest version of a
+            name.
 
         Returns
         -------
@@ -91,7 +91,7 @@ class Versions:
             self._details,
             self.prefix,
             streams,
-            labels=self._labels if details else None,
+            labels=self._labels,
             is_detailed=details,
         )
         rows = await lineage.take(limit)
@@ -179,10 +179,7 @@ class Versions:
             provenance = from_metadata(body.info.metadata)
         expected = version.sha256 or (provenance.sha256 if provenance is not None else "")
         if expected and (actual := hashlib.sha256(content).hexdigest()) != expected:
-            raise IntegrityError(
-                f"{name} has SHA-256 {actual}, and {expected} was saved",
-                "Somebody altered the object behind its back: bookstore verify finds what else is altered.",
-            )
+            raise altered(version.version_id, version.path, expected, actual)
         return content
 
     async def label(

@@ -26,6 +26,15 @@ from ci.jupyter_process import notebook
 MANY = 1000
 
 
+def rooted(home: Path, environment: dict[str, str]) -> CommandLine:
+    """A command line whose configuration names the root."""
+    cli = CommandLine(home, environment)
+    config = home / "config"
+    config.mkdir()
+    (config / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": {"root_dir": str(cli.root)}}))
+    return cli
+
+
 def write(root: Path, name: str, text: str = "x") -> bytes:
     file = root / name
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +67,7 @@ def alter(bucket: Bucket, key: str) -> str:
 
 
 def test_a_thousand_notebooks_interrupted_halfway_and_resumed_are_a_thousand_versions(durable_bucket, tmp_path):
-    cli = CommandLine(tmp_path, durable_bucket.environment)
+    cli = rooted(tmp_path, durable_bucket.environment)
     contents = {f"folder-{i % 7}/{i}.ipynb": write(cli.root, f"folder-{i % 7}/{i}.ipynb") for i in range(MANY)}
     process = subprocess.Popen(
         cli.command("archive", ".", "--json"),
@@ -133,7 +142,7 @@ def test_a_running_server_archives_what_lies_below_its_root(start_jupyter, bucke
 
 
 def test_only_files_that_the_settings_name_are_archived_and_hidden_ones_when_asked_for(bucket, tmp_path):
-    cli = CommandLine(tmp_path, bucket.environment)
+    cli = rooted(tmp_path, bucket.environment)
     write(cli.root, "a.ipynb")
     write(cli.root, ".hidden.ipynb")
     write(cli.root, ".folder/b.ipynb")
@@ -152,6 +161,30 @@ def test_only_files_that_the_settings_name_are_archived_and_hidden_ones_when_ask
     assert cli.run("archive", "none").code == 2
 
 
+def test_labels_are_counted_apart_and_numbers_have_their_grammar(bucket, tmp_path):
+    cli = rooted(tmp_path, bucket.environment)
+    write(cli.root, "a.ipynb")
+    assert cli.run("archive", ".").code == 0
+    assert cli.run("label", "a.ipynb", "latest", "--name", "first").code == 0
+    with bucket.server.client() as client:
+        client.put_object(Bucket=bucket.name, Key="workspace/foreign.txt", Body=b"x")
+        client.delete_object(Bucket=bucket.name, Key="workspace/foreign.txt")
+        ran = cli.run("verify")
+        assert ran.code == 0
+        assert "1 version checked" in ran.out
+        assert "1 version of other programs could be read." in ran.out
+        assert "1 version of labels and other objects of bookstore's own." in ran.out
+        assert "1 delete marker, which has no bytes." in ran.out
+        client.delete_object(Bucket=bucket.name, Key="workspace/foreign.txt")
+        assert "2 delete markers, which have no bytes." in cli.run("verify").out
+        (key,) = filter(lambda key: "/.bookstore/" in key, bucket.keys())
+        client.put_object(Bucket=bucket.name, Key=key, Body=b"{")
+    ran = cli.run("verify")
+    assert ran.code == 1
+    assert f"unreadable: s3://{bucket.name}/{key}" in ran.out
+    assert "no JSON object" in ran.out
+
+
 def test_links_to_directories_are_not_followed(tmp_path):
     write(tmp_path, "top/a.ipynb")
     write(tmp_path, "elsewhere/b.ipynb")
@@ -162,7 +195,7 @@ def test_links_to_directories_are_not_followed(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_a_file_that_fails_is_told_and_does_not_keep_the_others(bucket, tmp_path):
-    cli = CommandLine(tmp_path, bucket.environment)
+    cli = rooted(tmp_path, bucket.environment)
     write(cli.root, "good.ipynb")
     (cli.root / "gone.ipynb").symlink_to(cli.root / "nowhere")
     Path(os.fsdecode(os.fsencode(cli.root) + b"/\xff.ipynb")).write_text("{}")
@@ -179,7 +212,7 @@ def test_a_file_that_fails_is_told_and_does_not_keep_the_others(bucket, tmp_path
 
 
 def test_where_everything_fails_the_rest_is_left_for_another_time(moto, tmp_path):
-    cli = CommandLine(tmp_path, Bucket(moto, "no-such-bucket").environment)
+    cli = rooted(tmp_path, Bucket(moto, "no-such-bucket").environment)
     for i in range(GIVE_UP * 4):
         write(cli.root, f"{i}.ipynb")
     ran = cli.run("archive", ".", "--json")
@@ -191,7 +224,7 @@ def test_where_everything_fails_the_rest_is_left_for_another_time(moto, tmp_path
 
 
 def test_progress_is_shown_at_a_terminal_only(bucket, tmp_path):
-    cli = CommandLine(tmp_path, bucket.environment)
+    cli = rooted(tmp_path, bucket.environment)
     for i in range(5):
         write(cli.root, f"{i}.ipynb")
 
@@ -290,7 +323,7 @@ def interrupted(cli: CommandLine, server: DeafServer, command: list[str], signal
 )
 def test_who_does_not_want_to_wait_for_a_deaf_store_ends_the_command(tmp_path, command, signals, said):
     with DeafServer() as server:
-        cli = CommandLine(tmp_path, server.environment)
+        cli = rooted(tmp_path, server.environment)
         write(cli.root, "a.ipynb")
         code, err = interrupted(cli, server, command, signals)
     assert code == 130

@@ -20,6 +20,8 @@ import pytest
 from botocore.config import Config
 
 from bookstore.cli.demo_layout import BUCKET, Layout
+from bookstore.cli.demo_serve import _show
+from bookstore.cli.output import Output
 from bookstore.embedded_s3 import find_server
 from bookstore.jupyter_servers import JupyterServer, ask
 from ci.command_line import CommandLine
@@ -181,6 +183,15 @@ def test_runs_until_it_is_interrupted_and_is_there_again(cli):
         for name in ("aws-credentials", "s3/state.json"):
             assert (directory / name).stat().st_mode & 0o077 == 0
         assert "the-users-secret" not in Path(demo.document["log"]).read_text()
+        # What the welcome and the demo itself say is all that it takes.
+        assert "bookstore restore welcome.ipynb latest~1" in (directory / "notebooks" / "welcome.ipynb").read_text()
+        demo.save("one")
+        demo.save("two")
+        demo.wait_until_archived(2)
+        history = cli.run("versions", "a.ipynb", cwd=directory / "notebooks")
+        assert (history.code, history.out.count(" latest")) == (0, 2), history.all
+        assert cli.run("restore", "a.ipynb", "latest~1", "--yes", cwd=directory / "notebooks").code == 0
+        assert demo.versions() == ["one # 0", "two # 0", "one # 0"]
         # The doctor reads the demo's configuration, which needs nothing of the environment in which Jupyter runs.
         config = demo.document["config_file"]
         ran = CommandLine(cli.home).run("doctor", "--config", config, "--json")
@@ -195,6 +206,16 @@ def test_runs_until_it_is_interrupted_and_is_there_again(cli):
         assert again.stop(signal.SIGTERM) == 0
     assert again.document["endpoint_url"] == demo.document["endpoint_url"]
     wait_for(lambda: not list((cli.home / "runtime").glob("jpserver-*.json")))
+
+
+def test_people_are_told_the_commands_that_list_and_restore_versions(tmp_path, capsys):
+    layout = Layout(tmp_path / "a demo")
+    s3 = SimpleNamespace(endpoint_url="http://127.0.0.1:1", kind="SeaweedFS", keeps_data=True)
+    _show(Output(is_json=False), layout, s3, SimpleNamespace(browser_url="http://127.0.0.1:2/lab"))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    at = lines.index(f"cd '{layout.notebooks}'")
+    assert lines[at + 1 : at + 3] == ["bookstore versions welcome.ipynb", "bookstore restore welcome.ipynb latest~1"]
+    assert any("s3api list-object-versions" in line for line in lines[at + 3 :])
 
 
 def test_what_waits_at_the_end_is_told_found_and_shipped_by_the_next(cli):

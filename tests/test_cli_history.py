@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
 import pty
+import re
 import shlex
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -23,7 +27,9 @@ from bookstore.cli.arguments import UsageError
 from bookstore.cli.clone import parse_address
 from bookstore.cli.places import api_path
 from bookstore.cli.schedule import given_parameters, parameter_value
+from bookstore.cli.version_names import find_version, shown_ids
 from bookstore.provenance import Provenance, from_metadata, to_metadata
+from bookstore.results import Label, Version
 from ci.bucket import Bucket
 from ci.command_line import CommandLine, Ran
 from ci.jupyter_process import JupyterProcess, notebook
@@ -101,6 +107,33 @@ def as_bytes(text: str) -> bytes:
     return (json.dumps(notebook(text, cells=2), indent=1) + "\n").encode()
 
 
+def at_terminal(desk: Desk, columns: int, *args: str) -> str:
+    """What a command prints at a terminal of this width."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    process = subprocess.Popen(
+        desk.cli.command(*args),
+        cwd=desk.cli.root,
+        env={**desk.cli.environment, "TERM": "xterm", "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=follower,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(follower)
+    told = b""
+    while True:
+        try:
+            piece = os.read(leader, 65536)
+        except OSError:  # Linux: nobody holds the other side any more
+            break
+        if not piece:
+            break
+        told += piece
+    os.close(leader)
+    assert process.wait(60) == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", told.decode()).replace("\r", "")
+
+
 @pytest.fixture(scope="module", params=["local", "remote"])
 def desk(request, moto, tmp_path_factory) -> Iterator[Desk]:
     """The same commands with this machine's settings, and where only a running server knows the bucket."""
@@ -125,8 +158,8 @@ def test_the_versions_of_a_file_are_listed_with_who_when_and_why(desk):
     ids = desk.seed(path, "one", "two", "two")
     ran = desk.run("versions", path)
     assert ran.code == 0
-    lines = [line for line in ran.out.splitlines() if line.lstrip().startswith("~")]
-    assert [line.split()[0] for line in lines] == ["~0", "~1", "~2"]
+    lines = [line for line in ran.out.splitlines() if line.lstrip().startswith("latest")]
+    assert [line.split()[0] for line in lines] == ["latest", "latest~1", "latest~2"]
     for line, version_id in zip(lines, reversed(ids), strict=True):
         assert version_id in line
         assert "ada" in line
@@ -151,12 +184,47 @@ def test_a_history_shows_deletions_earlier_names_and_origins(desk):
     ran = desk.run("versions", path)
     rows = ran.out.splitlines()[4:]
     assert "deleted" in rows[0]
-    assert "~" not in rows[0]
+    assert "latest" not in rows[0]
     assert f"rename from {before}" in rows[1]
-    (earlier,) = [row for row in rows if f" {before} " in row and "~2" in row]
+    (earlier,) = [row for row in rows if f" {before} " in row and "latest~2" in row]
     assert "here:/home/ada" in earlier
     assert "there:/home/bob" in rows[1]
-    assert desk.run("show", path, "~2").out == as_bytes("one").decode()
+    assert desk.run("show", path, "latest~2").out == as_bytes("one").decode()
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_at_a_terminal_ids_are_short_and_whole_where_they_are_asked_for(desk, columns):
+    path = desk.name()
+    ids = desk.seed(path, "one", "two", "three", "four")
+    assert desk.run("restore", path, ids[0], "--yes").code == 0
+    ids = [version["version_id"] for version in desk.versions(path)]
+    told = at_terminal(desk, columns, "versions", path)
+    assert max(map(len, told.splitlines())) <= columns
+    rows = [line for line in told.splitlines() if line.lstrip().startswith("latest")]
+    found = [re.search(rf"{version_id[:8]}[^ ]*", row) for row, version_id in zip(rows, ids, strict=True)]
+    shown = [match[0] for match in found if match is not None]
+    assert len({len(short) for short in shown}) == 1
+    assert all(version_id.startswith(short) for short, version_id in zip(shown, ids, strict=True))
+    assert ids[0] not in told
+    assert told.count(shown[-1]) == 2, "why tells it too"
+    assert desk.run("show", path, shown[-1]).out == as_bytes("one").decode()
+    for line, version_id in zip(
+        [line for line in at_terminal(desk, columns, "versions", path, "--long").splitlines() if "latest" in line],
+        ids,
+        strict=True,
+    ):
+        assert f" {version_id} " in line
+
+
+def test_what_is_no_terminal_gets_whole_ids_and_no_line_is_broken(desk):
+    path = "/".join(["a-directory-with-a-long-name"] * 4) + f"/{desk.name()}"
+    before = desk.name()
+    desk.seed(before, "one", on_disk=False)
+    ids = desk.seed(path, "one", reason="rename", previous_key=f"workspace/{before}")
+    ran = desk.run("versions", path, COLUMNS="80")
+    (line,) = [line for line in ran.out.splitlines() if line.lstrip().startswith("latest ")]
+    assert ids[0] in line
+    assert path in line
 
 
 def test_a_file_without_versions_is_told(desk):
@@ -190,7 +258,12 @@ def test_a_version_is_found_by_id_its_beginning_label_and_number(desk):
     expected = {ids[0]: "one", ids[1][:8]: "two", "first": "one", "latest": "three", "~1": "two", "latest~2": "one"}
     for name, text in expected.items():
         assert desk.run("show", path, name).out == as_bytes(text).decode(), name
-    for name, said in {"~3": "3 versions", "none-such": "no version 'none-such'", ids[0][:3]: "4 characters"}.items():
+    for name, said in {
+        "~3": "3 versions, so there is no latest~3",
+        "none-such": "no version 'none-such'",
+        ids[0][:3]: "4 characters",
+        str(desk.cli.root): "write latest~N",
+    }.items():
         ran = desk.run("show", path, name)
         assert (ran.code, ran.out) == (1, "")
         assert said in ran.err
@@ -230,6 +303,13 @@ def test_altered_bytes_make_no_file(desk, tmp_path):
     assert ran.code == 1
     assert "SHA-256" in ran.err
     assert list(tmp_path.iterdir()) == []
+    shown, restored = (
+        desk.run("show", path, "--json").json(),
+        desk.run("restore", path, "latest", "--yes", "--json").json(),
+    )
+    assert shown["error"] == restored["error"]
+    assert "Do not use these bytes" in shown["error"]["hint"]
+    assert "bookstore verify" in shown["error"]["hint"]
 
 
 def test_a_diff_names_the_changed_cell_in_colour(desk):
@@ -244,7 +324,7 @@ def test_a_diff_names_the_changed_cell_in_colour(desk):
     assert "cell 1" not in ran.out
     assert "\x1b[32m+print('new')" in ran.out
     assert "\x1b[31m-two # 1" in ran.out
-    plain = desk.run("diff", path, "~1", "latest")
+    plain = desk.run("diff", path, "latest~1", "latest")
     assert plain.code == 1
     assert "\x1b" not in plain.out
     assert "code cell 1 (id cell-0) changed: source" in plain.out
@@ -318,7 +398,7 @@ def test_a_label_is_put_on_changed_and_taken_off(desk):
     foreign = {"Key": "team", "Value": "blue"}
     with desk.bucket.server.client() as client:
         client.put_object_tagging(**tagged, Tagging={"TagSet": [foreign]})
-        assert desk.run("label", path, "~1", "--name", "draft", "--note", "of the paper", "--pin").code == 0
+        assert desk.run("label", path, "latest~1", "--name", "draft", "--note", "of the paper", "--pin").code == 0
         tags = client.get_object_tagging(**tagged)["TagSet"]
     assert foreign in tags
     assert {"Key": "bookstore-pinned", "Value": "true"} in tags
@@ -351,7 +431,11 @@ def test_publishing_lists_its_history_and_can_be_withdrawn(desk):
     assert desk.run("publish", path, "--withdraw").code == 0
     listed = desk.run("publish", "--list", "--json").json()["items"]
     assert path not in [item["path"] for item in listed]
-    assert desk.run("publish", path, "--withdraw").code == 1
+    again = desk.run("publish", path, "--withdraw")
+    assert again.code == 1
+    assert f"'{path}' is not published, or is no more" in again.err
+    assert "bookstore publish --list" in again.err
+    assert "HeadObject" not in again.err
     assert desk.run("publish").code == 2
     assert desk.run("publish", path, "--list").code == 2
 
@@ -373,21 +457,30 @@ def test_a_scheduled_copy_is_pinned_and_has_its_parameters_and_command(desk, tmp
     ids = desk.seed(path, "one", "two")
     file = tmp_path / "run.yaml"
     file.write_text("region: north\nyear: 2025\n")
-    ran = desk.run("schedule", path, "--version", "~1", "--parameters", str(file), "-p", "year", "2026")
+    ran = desk.run("schedule", path, "--version", "latest~1", "--parameters", str(file), "-p", "year", "2026")
     assert ran.code == 0
     assert desk.bucket.read(f"scheduled/{path}") == as_bytes("one")
     command = shlex.split(ran.out.splitlines()[-1])
     assert command[0] == "papermill"
     assert command[1].startswith(f"bookstore://{desk.bucket.name}/scheduled/{path}?versionId=")
-    assert command[2] == path
+    assert command[2] == path.replace(".ipynb", "-out.ipynb")
     document = desk.run("schedule", path, "--show", "--json").json()
     assert document["item"]["parameters"] == {"region": "north", "year": 2026}
     assert document["item"]["from_version"] == ids[0]
     assert document["item"]["url"] == command[1]
     listed = desk.run("schedule", "--list").out
     assert next(line for line in listed.splitlines() if path in line).count("year=2026") == 1
+    long = "x" * 300
+    assert desk.run("schedule", path, "-p", "text", long).code == 0
+    assert f"text='{long}'" in desk.run("schedule", "--list").out
+    narrow = at_terminal(desk, 80, "schedule", "--list")
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert narrow.count("x") >= 300
     assert desk.run("schedule", path, "--withdraw").code == 0
-    assert desk.run("schedule", path, "--show").code == 1
+    for gone in (desk.run("schedule", path, "--show"), desk.run("schedule", path, "--withdraw")):
+        assert gone.code == 1
+        assert f"'{path}' is not scheduled, or is no more" in gone.err
+        assert "bookstore schedule --list" in gone.err
     assert desk.run("schedule", path, "--show", "-p", "a", "1").code == 2
 
 
@@ -410,7 +503,17 @@ def test_an_object_is_cloned_by_version_into_the_current_directory_and_over_noth
     made = from_metadata(desk.bucket.metadata(f"workspace/below-{path}/{path}"))
     assert made is not None
     assert (made.reason, made.from_version) == ("clone", ids[0])
-    assert desk.run("clone", f"s3://{desk.bucket.name}/no/such.ipynb").code == 1
+    missing = f"s3://{desk.bucket.name}/no/such.ipynb"
+    ran = desk.run("clone", missing)
+    assert ran.code == 1
+    assert f"There is no {missing}, or it was deleted." in ran.err
+    assert "Check the key" in ran.err
+    ran = desk.run("clone", f"{missing}?versionId=abc")
+    assert f"There is no version 'abc' of {missing}." in ran.err
+    ran = desk.run("clone", "s3://no-such-bucket/a.ipynb")
+    assert ran.code == 1
+    assert "There is no bucket 'no-such-bucket' to clone from." in ran.err
+    assert "Create the bucket" not in ran.err
     assert desk.run("clone", "http://example.org/a.ipynb").code == 2
     assert desk.run("clone").code == 2
 
@@ -457,6 +560,79 @@ def test_a_server_without_bookstore_is_passed_over(start_jupyter, bucket, tmp_pa
     assert "jupyter server extension list" in ran.err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["archive", "."],
+        ["archive", ".", "--dry-run"],
+        ["restore", "a.ipynb", "latest", "--yes"],
+        ["label", "a.ipynb", "latest", "--pin"],
+        ["publish", "a.ipynb"],
+        ["publish", "a.ipynb", "--withdraw"],
+        ["schedule", "a.ipynb"],
+        ["schedule", "a.ipynb", "--withdraw"],
+        ["clone", "s3://books/a.ipynb"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_written_below_a_root_that_would_be_a_guess(bucket, tmp_path, command):
+    local = Desk(CommandLine(tmp_path, bucket.environment), bucket, None)
+    local.seed("below/a.ipynb", "one")
+    before = bucket.keys()
+    ran = local.run(*command, "--json", cwd=local.cli.root / "below")
+    assert ran.code == 2
+    error = ran.json()["error"]
+    assert "would be a guess" in error["message"]
+    assert f"--root {local.cli.root / 'below'}" in error["hint"]
+    assert bucket.keys() == before
+
+
+def test_what_only_reads_takes_the_current_directory_for_the_root(bucket, tmp_path):
+    local = Desk(CommandLine(tmp_path, bucket.environment), bucket, None)
+    local.seed("a.ipynb", "one")
+    for command in (["versions", "a.ipynb"], ["show", "a.ipynb"], ["diff", "a.ipynb"], ["publish", "--list"]):
+        ran = local.run(*command)
+        assert (ran.code, ran.err) == (0, "")
+    assert local.run("publish", "below/a.ipynb", "--root", ".").code == 1
+    assert local.run("publish", "a.ipynb", "--root", ".").code == 0
+
+
+def test_what_would_be_written_by_another_contents_manager_is_left_to_its_server(bucket, tmp_path):
+    local = Desk(CommandLine(tmp_path, bucket.environment), bucket, None)
+    config = tmp_path / "config"
+    config.mkdir()
+    server_app = {"root_dir": str(local.cli.root), "contents_manager_class": "elsewhere.DriveManager"}
+    (config / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": server_app}))
+    local.seed("a.ipynb", "one", "two")
+    for command in (["restore", "a.ipynb", "latest~1", "--yes"], ["archive", "."], ["publish", "a.ipynb"]):
+        ran = local.run(*command)
+        assert ran.code == 1
+        assert "elsewhere.DriveManager" in ran.err
+        assert "Start the Jupyter server" in ran.err
+    assert (local.cli.root / "a.ipynb").read_bytes() == as_bytes("two")
+    assert local.run("versions", "a.ipynb").err == ""
+    compared = local.run("diff", "a.ipynb")
+    assert compared.code == 0
+    assert "not through the configured contents manager elsewhere.DriveManager" in compared.err
+    for own in (
+        "bookstore.archive.BookstoreContentsArchiver",
+        "jupyter_server.services.contents.filemanager.FileContentsManager",
+    ):
+        server_app["contents_manager_class"] = own
+        (config / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": server_app}))
+        assert local.run("restore", "a.ipynb", "latest~1", "--yes").code == 0
+
+
+def test_a_server_without_bookstore_tells_the_root_all_the_same(start_jupyter, bucket, tmp_path):
+    jupyter = start_jupyter(bucket, enabled=False)
+    cli = CommandLine(tmp_path / "jupyter", bucket.environment)
+    below = jupyter.root / "below"
+    below.mkdir()
+    (below / "a.ipynb").write_bytes(as_bytes("x"))
+    assert cli.run("archive", ".", cwd=below).code == 0
+    assert bucket.keys() == {"workspace/below/a.ipynb"}
+
+
 def test_without_a_bucket_the_missing_setting_is_told(tmp_path):
     ran = CommandLine(tmp_path).run("versions", "a.ipynb")
     assert ran.code == 1
@@ -474,6 +650,26 @@ def test_a_link_to_the_root_is_the_root(tmp_path):
     assert api_path(str(root / ".hidden"), root) == ".hidden"
     with pytest.raises(UsageError, match="outside the root"):
         api_path(str(tmp_path / "real-not" / "a.ipynb"), root)
+
+
+def test_a_version_is_found_by_its_label_without_asking_for_the_details_of_all():
+    rows = [Version("a", "workspace/a", f"id-{number}", 1, "", "") for number in range(3)]
+    rows[2] = replace(rows[2], label=Label("first"))
+
+    class Listed:
+        def versions(self, path, *, area, details, page):
+            assert not details
+            return iter(rows)
+
+    assert find_version(Listed(), "a", "first").version_id == "id-2"
+
+
+def test_as_much_of_an_id_is_shown_as_tells_it_apart():
+    ids = ["671644085be71b3e", "67164408d5ec717e", "671644094e190667"]
+    assert set(shown_ids(ids[1:]).values()) == {"67164408", "67164409"}
+    assert {version_id: version_id[:9] for version_id in ids} == shown_ids(ids)
+    assert shown_ids(["null", "67164408d5ec717e"]) == {"null": "null", "67164408d5ec717e": "67164408"}
+    assert shown_ids([]) == {}
 
 
 # -- what is written on the command line -------------------------------------------------------------------------------

@@ -31,6 +31,18 @@ _ROOTS = (
     ("ContentsManager", "root_dir"),
 )
 
+#: Contents managers that the command line can stand in for.
+_OWN_PACKAGES = frozenset({"jupyter_server", "notebook", "bookstore"})
+_FILE_MANAGERS = frozenset(
+    {
+        "AsyncFileContentsManager",
+        "AsyncLargeFileManager",
+        "BookstoreContentsArchiver",
+        "FileContentsManager",
+        "LargeFileManager",
+    }
+)
+
 
 class BookstoreApp(JupyterApp):
     """An application that reads the configuration of Jupyter Server, JupyterLab, Notebook and bookstore.
@@ -128,6 +140,17 @@ class BookstoreApp(JupyterApp):
         enabled: dict[str, bool] = dict(manager.get_jpserver_extensions())
         enabled.update(self.config.get("ServerApp", {}).get("jpserver_extensions", {}))
         return bool(enabled.get("bookstore", False))
+
+    def other_manager(self) -> str | None:
+        """The configured contents manager, unless it is one that writes the files below the root as Jupyter does."""
+        for section in ("ServerApp", "NotebookApp"):
+            manager = self.config.get(section, {}).get("contents_manager_class")
+            if not manager:
+                continue
+            name = manager if isinstance(manager, str) else f"{manager.__module__}.{manager.__qualname__}"
+            is_own = name.partition(".")[0] in _OWN_PACKAGES and name.rpartition(".")[2] in _FILE_MANAGERS
+            return None if is_own else name
+        return None
 
     def names_archiver(self) -> bool:
         """Whether the configuration names `BookstoreContentsArchiver`, which archives without the extension."""

@@ -118,7 +118,7 @@ def run(context: Context) -> int:
     directory = Path(args.directory)
     if not directory.exists():
         raise UsageError(f"{directory} is not there.", "Give a directory, or a file.")
-    with _signals() as asked, open_place(context, args.directory) as place:
+    with _signals() as asked, open_place(context, args.directory, use="writing") as place:
         if place.root is None:
             raise UsageError(
                 "Nothing tells here where the server's root is, so no files can be found below it.",

@@ -21,7 +21,7 @@ fs_cloning_basedir.
 
 The file has the exact bytes, and no file is overwritten: where the name is taken, another is found and told. A notebook
 is not trusted by being cloned. TARGET is a file or directory below the server's root: that of the running server that
-holds it, or otherwise --root, the configured root or the current directory; by default, the current directory."""
+holds it, or otherwise --root or the configured root; by default, the current directory."""
 
 EXAMPLES = (
     ("clone s3://books/published/report.ipynb", "the newest version, into the current directory"),
@@ -49,7 +49,7 @@ def run(context: Context) -> int:
     elif args.source is None:
         raise UsageError("Clone what?", "Give s3://bucket/key, or --file RELPATH.")
     source = None if args.file is not None else parse_address(args.source)
-    with open_place(context, target, needs_bucket=False) as place:
+    with open_place(context, target, use="writing", needs_bucket=False) as place:
         path = _target_path(place, target)
         if source is None:
             cloned = place.desk.clone_file(args.file, target_path=path)

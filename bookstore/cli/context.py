@@ -32,6 +32,7 @@ class Context:
         self.args = args
         self.output = output
         self._given = given
+        self._is_root_chosen = False
 
     @cached_property
     def app(self) -> BookstoreApp:
@@ -52,6 +53,16 @@ class Context:
         """The server's root directory: ``--root``, else what the configuration says, else the current directory."""
         chosen: str | None = getattr(self.args, "root", None)
         return str(Path(chosen or self.app.configured_root() or ".").expanduser().resolve())
+
+    @property
+    def has_root(self) -> bool:
+        """Whether the root directory was chosen, and is not just where the command happens to be run."""
+        return self._is_root_chosen or bool(getattr(self.args, "root", None)) or self.app.configured_root() is not None
+
+    def choose_root(self, directory: Path) -> None:
+        """Take this for the server's root directory from now on."""
+        self._is_root_chosen = True
+        self.root_dir = str(directory)
 
     @property
     def outbox_dir(self) -> Path:

@@ -118,11 +118,15 @@ def _show(output: Output, layout: Layout, s3: EmbeddedS3, jupyter: DemoJupyter) 
             ("Log", str(layout.log)),
         ]
     )
-    output.line("\nThe state, in another terminal:", style="bold")
+    output.line("\nThe versions, in another terminal; the commands find this server by the directory:", style="bold")
+    output.line(f"  cd {shlex.quote(str(layout.notebooks))}")
+    output.line("  bookstore versions welcome.ipynb")
+    output.line("  bookstore restore welcome.ipynb latest~1")
+    output.line("The state:", style="bold")
     output.line(f"  bookstore status --root {shlex.quote(str(layout.notebooks))}")
     output.line("The way to the bucket, step by step:", style="bold")
     output.line(f"  bookstore doctor --config {shlex.quote(str(layout.config_file))}")
-    output.line("The versions, with the AWS command line:", style="bold")
+    output.line("The versions again, with the AWS command line:", style="bold")
     output.line(f"  {listing}")
 
 

@@ -20,8 +20,10 @@ _CELLS = (
         "markdown",
         "what-next",
         (
-            "The terminal in which the demo runs shows where the bucket is and how to list the versions. "
-            "`bookstore status` in another terminal tells the state.\n\n"
+            "In a terminal in this notebook's directory (*File*, *New*, *Terminal*), `bookstore versions "
+            "welcome.ipynb` lists the versions, and `bookstore restore welcome.ipynb latest~1` brings the one before "
+            "the newest back. `bookstore status` tells the state. The terminal in which the demo runs shows where the "
+            "bucket is, and how other S3 programs read it.\n\n"
             "With a bucket of your own: set `c.BookstoreSettings.s3_bucket` in `jupyter_server_config.py`, and let "
             "`bookstore doctor` check the way to it."
         ),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bookstore.cli.output import count
-from bookstore.errors import IntegrityError
+from bookstore.provenance import altered
 from bookstore.results import Archived, Cloned, Comparison, History, Listing, Published, Removed, Restored, Version
 
 if TYPE_CHECKING:
@@ -344,10 +344,7 @@ class LocalDesk(Desk):
                 digest.update(chunk)
                 await asyncio.to_thread(write, chunk)
         if version.sha256 and digest.hexdigest() != version.sha256:
-            raise IntegrityError(
-                f"version {version_id} of {path!r} has SHA-256 {digest.hexdigest()}, and {version.sha256} was saved",
-                "bookstore verify looks for others like it; do not use what was written.",
-            )
+            raise altered(version_id, path, version.sha256, digest.hexdigest())
 
     def compare(  # noqa: D102
         self, path: str, before: str | None = None, after: str | None = None, *, area: str = "workspace"

@@ -29,7 +29,7 @@ BEFORE and AFTER: {ABOUT_VERSIONS.removeprefix("VERSION is ")}
 
 EXAMPLES = (
     ("diff a.ipynb", "the newest version and the file now"),
-    ("diff a.ipynb ~1 latest", "what the last save changed"),
+    ("diff a.ipynb latest~1 latest", "what the last save changed"),
     ("diff a.ipynb before-review", "the version with this label and the file now"),
 )
 
@@ -49,7 +49,7 @@ def run(context: Context) -> int:
     """Do the work; the exit code."""
     args, output = context.args, context.output
     try:
-        with open_place(context, args.path) as place:
+        with open_place(context, args.path, use="files" if args.after is None else "history") as place:
             path = place.api_path(args.path)
             before, after = (
                 find_version(place.desk, path, name, area=args.area).version_id if name is not None else None

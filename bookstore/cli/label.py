@@ -25,7 +25,7 @@ tag bookstore-pinned=true; the setting tag_versions lets lifecycle rules of the 
 
 EXAMPLES = (
     ("label a.ipynb latest --name before-review", "name the newest version"),
-    ("label a.ipynb ~3 --note 'the figures of the paper' --pin", "annotate and pin an older one"),
+    ("label a.ipynb latest~3 --note 'the figures of the paper' --pin", "annotate and pin an older one"),
     ("label a.ipynb before-review --remove", "take everything off it again"),
 )
 
@@ -54,7 +54,7 @@ def run(context: Context) -> int:
         name, note, pinned = "", "", False
     elif not is_asked:
         raise UsageError("Nothing to say of the version.", "Give --name, --note, --pin, --unpin or --remove.")
-    with open_place(context, args.path) as place:
+    with open_place(context, args.path, use="writing") as place:
         path = place.api_path(args.path)
         version_id = find_version(place.desk, path, args.version).version_id
         version = place.desk.label(path, version_id, name=name, note=note, pinned=pinned)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import cached_property
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Columns where nobody tells how wide the terminal is, as in a file.
 WIDTH_OF_FILES = 160
+
+#: Columns that no line needs.
+_ANY_WIDTH = 1_000_000
 
 
 class Output:
@@ -75,8 +78,32 @@ class Output:
         if not self.is_json:
             self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str | None = None) -> None:
-        """Print a table for people."""
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody looks at it, and it is not on its way into a file or to another program."""
+        return sys.stdout.isatty()
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[str | Text]],
+        title: str | None = None,
+        *,
+        whole: Container[str] = (),
+        is_wide: bool = False,
+    ) -> None:
+        """Print a table for people.
+
+        Parameters
+        ----------
+        columns : sequence of str
+        rows : iterable of sequence of str
+        title : str, optional
+        whole : container of str
+            Columns that are never broken into lines, as long as the others can be.
+        is_wide : bool
+            Each row is one line, however narrow the terminal is.
+        """
         if self.is_json:
             return
         from rich import box
@@ -85,10 +112,15 @@ class Output:
 
         table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
         for column in columns:
-            table.add_column(column, overflow="fold")
+            table.add_column(column, overflow="fold", no_wrap=column in whole)
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-        self._print(table)
+        width = self.console.width
+        self.console.width = _ANY_WIDTH if is_wide else width
+        try:
+            self._print(table)
+        finally:
+            self.console.width = width
 
     def pairs(self, pairs: Iterable[tuple[str, str | Text]]) -> None:
         """Print names and values for people, one pair a line."""

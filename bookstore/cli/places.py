@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bookstore.cli.arguments import UsageError
 from bookstore.cli.servers import chosen_servers
+from bookstore.errors import SettingsError
 
 if TYPE_CHECKING:
     import argparse
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
 
 #: What --help says of PATH, wherever there is one.
 ABOUT_PATHS = """PATH is relative to the current directory, and must lie below the server's root: that of the running
-server that holds it, through which the work is done, or otherwise --root, the configured root or the current directory,
-with this machine's settings. The file need not exist any more."""
+server that holds it, through which the work is done, or otherwise --root or the configured root, with this machine's
+settings. Where there is neither, commands that only read take the current directory for the root, and others refuse.
+The file need not exist any more."""
+
+#: What a command needs besides the history: nothing, the files as they are now, or to write.
+Use = Literal["history", "files", "writing"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,9 @@ def api_path(given: str, root: Path) -> str:
 
 
 @contextmanager
-def open_place(context: Context, given: str | None, *, needs_bucket: bool = True) -> Iterator[Place]:
+def open_place(
+    context: Context, given: str | None, *, use: Use = "history", needs_bucket: bool = True
+) -> Iterator[Place]:
     """Open the desk that a PATH belongs to.
 
     Parameters
@@ -99,13 +107,18 @@ def open_place(context: Context, given: str | None, *, needs_bucket: bool = True
     context : Context
     given : str or None
         The PATH; the current directory where there is none.
+    use : str
+        ``writing`` needs a root that is not guessed, since a key that is made of a wrong root mixes the histories of
+        different files; and the contents manager that the configuration names, which is there only in a server.
     needs_bucket : bool
         Whether there is nothing to do without a bucket.
 
     Raises
     ------
     UsageError
-        The options make no sense.
+        The options make no sense, or the root would be guessed.
+    SettingsError
+        Only a server can do it.
     JupyterServerError
         Several servers hold it, or the one that does cannot be asked.
     """
@@ -113,6 +126,9 @@ def open_place(context: Context, given: str | None, *, needs_bucket: bool = True
 
     server = _server(context, given)
     if server is None:
+        _require_own_manager(context, use)
+        if use == "writing" and context.settings.is_configured:
+            _require_root(context)
         with LocalDesk(context, needs_bucket=needs_bucket) as desk:
             yield Place(desk, Path(context.root_dir))
         return
@@ -138,13 +154,48 @@ def _server(context: Context, given: str | None) -> JupyterServer | None:
     except BookstoreAbsent:
         if context.args.url:
             raise
+        _take_root(context, chosen[0])
         return None
     except ServerUnreachable:
         if context.args.url:
             raise
         context.output.note(f"bookstore: the server at {chosen[0].url} does not answer; going on without it.")
+        _take_root(context, chosen[0])
         return None
     return chosen[0]
+
+
+def _take_root(context: Context, server: JupyterServer) -> None:
+    """Work with the root of a server that holds the PATH, although the server itself cannot do the work."""
+    if context.args.root is None and server.root_dir is not None:
+        context.choose_root(server.root_dir)
+
+
+def _require_root(context: Context) -> None:
+    if context.has_root:
+        return
+    here = shlex.quote(context.root_dir)
+    raise UsageError(
+        "No running server holds this path and no root is configured, so its key in the bucket would be a guess.",
+        "Give --root, the directory in which you usually start Jupyter, or start Jupyter there and try again. "
+        f"If that is the current directory: --root {here}",
+    )
+
+
+def _require_own_manager(context: Context, use: Use) -> None:
+    """See that what Jupyter's own file manager does is what the configured one would do."""
+    manager = context.app.other_manager()
+    if manager is None or use == "history":
+        return
+    if use == "writing":
+        raise SettingsError(
+            f"The configuration names the contents manager {manager}, and only a server works with that one.",
+            "Start the Jupyter server, and run the command again: it finds the server.",
+        )
+    context.output.note(
+        f"bookstore: the file is read from the disk, and not through the configured contents manager {manager}: that "
+        "is there only while the server runs."
+    )
 
 
 def root_of(context: Context, given: str) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bookstore.cli.arguments import UsageError, positive
 from bookstore.cli.output import count
+from bookstore.cli.version_names import add_long_argument, shown_ids
 from bookstore.cli.versions import wall_time
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def add_listing_arguments(parser: argparse.ArgumentParser) -> None:
         "-n", type=positive, default=USUAL, metavar="N", dest="number", help=f"list N at most; {USUAL} by default"
     )
     parser.add_argument("--all", action="store_true", help="list everything")
+    add_long_argument(parser)
 
 
 def require_path(path: str | None, *, is_listing: bool) -> None:
@@ -42,8 +44,10 @@ def require_path(path: str | None, *, is_listing: bool) -> None:
         raise UsageError("Which notebook?", "Give its PATH, or --list for what there is.")
 
 
-def show_listing(output: Output, items: Iterable[Published], limit: int | None, *, has_parameters: bool) -> None:
-    """Print what is published or scheduled."""
+def show_listing(
+    output: Output, items: Iterable[Published], limit: int | None, *, has_parameters: bool, is_long: bool = False
+) -> None:
+    """Print what is published or scheduled; with the beginnings of ids at a terminal, unless it is to be long."""
     found = list(islice(items, None if limit is None else limit + 1))
     shown = found[:limit]
     has_more = len(found) > len(shown)
@@ -52,14 +56,19 @@ def show_listing(output: Output, items: Iterable[Published], limit: int | None, 
         output.line("There is nothing.")
         return
     columns = ["path", "since", "by", *(["parameters"] if has_parameters else []), "version"]
-    output.table(columns, (_row(item, has_parameters=has_parameters) for item in shown))
+    is_long = is_long or not output.is_terminal
+    ids = shown_ids([item.versionID or "" for item in shown])
+    rows = (
+        _row(item, item.versionID or "" if is_long else ids[item.versionID or ""], has_parameters) for item in shown
+    )
+    output.table(columns, rows, whole=("since", "version"), is_wide=is_long)
     if has_more:
         output.line("There are more: --all lists them.", style="dim")
 
 
-def _row(item: Published, *, has_parameters: bool) -> Sequence[str]:
+def _row(item: Published, version_id: str, has_parameters: bool) -> Sequence[str]:
     parameters = [", ".join(f"{name}={value!r}" for name, value in item.parameters.items())] if has_parameters else []
-    return [item.path, wall_time(item.at), item.by, *parameters, item.versionID or ""]
+    return [item.path, wall_time(item.at), item.by, *parameters, version_id]
 
 
 def show_published(output: Output, item: Published, what: str) -> None:

@@ -20,7 +20,7 @@ from bookstore.errors import ObjectMissing
 
 if TYPE_CHECKING:
     from bookstore.cli.context import Context
-    from bookstore.cli.places import Place
+    from bookstore.cli.places import Place, Use
 
 DESCRIPTION = f"""Publish a notebook as it is now: checked by the rules of its format, archived first, and versioned.
 
@@ -51,9 +51,11 @@ def run(context: Context) -> int:
     """Do the work; the exit code."""
     args, output = context.args, context.output
     require_path(args.path, is_listing=args.list)
-    with open_place(context, args.path) as place:
+    use: Use = "history" if args.list or args.history else "writing"
+    with open_place(context, args.path, use=use) as place:
         if args.list:
-            show_listing(output, place.desk.published(), None if args.all else args.number, has_parameters=False)
+            limit = None if args.all else args.number
+            show_listing(output, place.desk.published(), limit, has_parameters=False, is_long=args.long)
             return FINE
         path = place.api_path(args.path)
         if args.history:
@@ -70,4 +72,11 @@ def _show_history(context: Context, place: Place, path: str) -> None:
     found = list(islice(place.desk.versions(path, area="published"), None if limit is None else limit + 1))
     if not found:
         raise ObjectMissing(f"{path!r} was never published.", "bookstore publish --list tells what is.")
-    show_versions(context.output, path, "published", found[:limit], has_more=len(found) > len(found[:limit]))
+    show_versions(
+        context.output,
+        path,
+        "published",
+        found[:limit],
+        has_more=len(found) > len(found[:limit]),
+        is_long=context.args.long,
+    )

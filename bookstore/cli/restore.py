@@ -29,7 +29,7 @@ Where the file changes between the question and the writing, nothing is written,
 {ABOUT_PATHS}"""
 
 EXAMPLES = (
-    ("restore a.ipynb ~1", "the version before the newest"),
+    ("restore a.ipynb latest~1", "the version before the newest"),
     ("restore a.ipynb before-review --to b.ipynb", "a labelled version, into another file"),
     ("restore a.ipynb 3HL4kqtJ --yes", "without a question"),
 )
@@ -50,7 +50,7 @@ def run(context: Context) -> int:
     args, output = context.args, context.output
     if not args.yes and not sys.stdin.isatty():
         raise UsageError("There is nobody to ask whether to write.", "Give --yes to restore without a question.")
-    with open_place(context, args.path) as place:
+    with open_place(context, args.path, use="writing") as place:
         path = place.api_path(args.path)
         target = place.api_path(args.to) if args.to is not None else path
         if not target:

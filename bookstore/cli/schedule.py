@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from bookstore.cli.context import Context
     from bookstore.cli.output import Output
+    from bookstore.cli.places import Use
     from bookstore.results import Published
 
 DESCRIPTION = f"""Store a copy of a notebook's version with parameters, by papermill's convention, where a scheduler
@@ -40,7 +41,7 @@ object; -p comes after it.
 
 EXAMPLES = (
     ("schedule report.ipynb -p region north -p year 2026", "the notebook as it is now"),
-    ("schedule report.ipynb --version ~1 --parameters run.yaml", "an older version"),
+    ("schedule report.ipynb --version latest~1 --parameters run.yaml", "an older version"),
     ("schedule --list", "what is scheduled"),
     ("schedule report.ipynb --show", "one, with its parameters"),
     ("schedule report.ipynb --withdraw", "hide it again"),
@@ -80,9 +81,11 @@ def run(context: Context) -> int:
             "--version, -p and --parameters belong to a new scheduled copy.", "Leave out --list, --show or --withdraw."
         )
     parameters = {} if is_looking else given_parameters(args.parameters, args.parameter)
-    with open_place(context, args.path) as place:
+    use: Use = "history" if args.list or args.show else "writing"
+    with open_place(context, args.path, use=use) as place:
         if args.list:
-            show_listing(output, place.desk.scheduled(), None if args.all else args.number, has_parameters=True)
+            limit = None if args.all else args.number
+            show_listing(output, place.desk.scheduled(), limit, has_parameters=True, is_long=args.long)
             return FINE
         path = place.api_path(args.path)
         if args.show:
@@ -98,7 +101,12 @@ def run(context: Context) -> int:
 def _show(output: Output, item: Published) -> None:
     show_published(output, item, "Scheduled")
     output.line()
-    output.line(f"papermill {shlex.quote(item.url)} {shlex.quote(item.path.rpartition('/')[2])}")
+    output.line(f"papermill {shlex.quote(item.url)} {shlex.quote(result_name(item.path))}")
+
+
+def result_name(path: str) -> str:
+    """Where papermill is to write: beside the notebook it must not be the notebook."""
+    return f"{path.rpartition('/')[2].removesuffix('.ipynb')}-out.ipynb"
 
 
 def given_parameters(file: str | None, pairs: Sequence[Sequence[str]]) -> dict[str, Any]:

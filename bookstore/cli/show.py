@@ -31,7 +31,7 @@ standard output is followed by an error where it does not.
 
 EXAMPLES = (
     ("show a.ipynb", "the newest version"),
-    ("show a.ipynb ~2 -o old.ipynb", "the third newest, into a file that is not there yet"),
+    ("show a.ipynb latest~2 -o old.ipynb", "the third newest, into a file that is not there yet"),
     ("show a.ipynb 3HL4kqtJ | jq .metadata", "of one version, by the beginning of its id"),
 )
 

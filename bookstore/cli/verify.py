@@ -24,7 +24,8 @@ AREAS = ("workspace", "published", "scheduled")
 DESCRIPTION = """Read every version that the bucket holds, and compare its SHA-256 with that which was saved with it.
 
 Reads all of it over the network, with this machine's settings, and changes nothing. A version that another program
-wrote says nothing of what it should be: it is read and counted. The exit code is 1 if any version is altered or cannot
+wrote says nothing of what it should be: it is read and counted. Bookstore's own labels and parameters are counted
+apart: labels must be JSON, and parameters what their name tells. The exit code is 1 if any version is altered or cannot
 be read.
 
 PATH is a file or directory below the server's root, which need not exist any more: its versions only. Everything by
@@ -115,8 +116,11 @@ def _show(output: Output, result: Verified, bucket: str) -> None:
     output.line(f"{count(result.checked, 'version')} checked, {size(result.bytes)} read.")
     if result.without_provenance:
         output.line(f"{count(result.without_provenance, 'version')} of other programs could be read.", style="dim")
+    if result.own:
+        output.line(f"{count(result.own, 'version')} of labels and other objects of bookstore's own.", style="dim")
     if result.markers:
-        output.line(f"{count(result.markers, 'delete marker')}, which have no bytes.", style="dim")
+        have = "has" if result.markers == 1 else "have"
+        output.line(f"{count(result.markers, 'delete marker')}, which {have} no bytes.", style="dim")
     if result.is_fine:
         output.line("All that could be checked is as it was saved.", style="green")
     else:

@@ -1,16 +1,18 @@
-"""Which version a word on the command line means: ``latest``, ``~3``, a label's name, an id or the beginning of one."""
+"""Which version a word on the command line means: ``latest``, ``latest~3``, a label, an id or the beginning of one."""
 
 from __future__ import annotations
 
 import re
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bookstore.cli.output import count
 from bookstore.errors import InvalidRequest, ObjectMissing
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bookstore.cli.desk import Desk
     from bookstore.results import Version
@@ -18,13 +20,17 @@ if TYPE_CHECKING:
 #: A shorter beginning of an id is not taken for one.
 SHORTEST = 4
 
+#: Characters of an id that a table shows, if they tell it apart.
+SHOWN = 8
+
 #: How many of several candidates a message names.
 NAMED = 5
 
 #: What --help says of VERSION, wherever there is one.
-ABOUT_VERSIONS = """VERSION is a version id or its first four characters or more, or else the name of a label; latest,
-or ~N for the version N before it (latest~N means the same, and needs no quotes in zsh)."""
+ABOUT_VERSIONS = """VERSION is latest, or latest~N for the version N before it; a version id, or its first four
+characters or more; or else the name of a label."""
 
+# Without "latest" only quoted: to shells a bare ~N is a directory.
 _BACK = re.compile(r"(?:latest)?~(\d{1,9})")
 
 
@@ -53,22 +59,21 @@ def find_version(desk: Desk, path: str, name: str, *, area: str = "workspace") -
     back = _BACK.fullmatch(name)
     if name == "latest" or back:
         return _back(desk, path, int(back[1]) if back else 0, area)
-    found: dict[str, Version] = {}
+    begun: dict[str, Version] = {}
+    labelled: dict[str, Version] = {}
     for version in with_content(desk.versions(path, area=area, details=False, page=1000)):
         if version.version_id == name:
             return version
         if len(name) >= SHORTEST and version.version_id.startswith(name):
-            found[version.version_id] = version
-    by_label = not found
-    if by_label:
-        # Only now: the labels come with the details, which cost a request for each version.
-        versions = with_content(desk.versions(path, area=area, page=1000))
-        found = {v.version_id: v for v in versions if v.label is not None and v.label.name == name}
+            begun[version.version_id] = version
+        if version.label is not None and version.label.name == name:
+            labelled[version.version_id] = version
+    found = begun or labelled
     if not found:
         short = f" The beginning of an id has {SHORTEST} characters or more." if len(name) < SHORTEST else ""
-        raise ObjectMissing(f"{path!r} has no version {name!r}.{short}", _hint(path))
+        raise ObjectMissing(f"{path!r} has no version {name!r}.{short}", _hint_for(name) or _hint(path))
     if len(found) > 1:
-        more = "Several versions have this label: give an id." if by_label else "Give more characters of the id."
+        more = "Several versions have this label: give an id." if not begun else "Give more characters of the id."
         raise InvalidRequest(f"{name!r} may mean {len(found)} versions of {path!r}: {_named(found)}.", more)
     return next(iter(found.values()))
 
@@ -82,11 +87,13 @@ def _back(desk: Desk, path: str, number: int, area: str) -> Version:
     there = sum(1 for _ in with_content(desk.versions(path, area=area, details=False, page=1000)))
     if not there:
         raise ObjectMissing(f"{path!r} has no versions in {area}.", _hint(path))
-    raise ObjectMissing(f"{path!r} has {there} versions, so there is no ~{number}.", f"The oldest is ~{there - 1}.")
+    raise ObjectMissing(
+        f"{path!r} has {count(there, 'version')}, so there is no {nth(number)}.", f"The oldest is {nth(there - 1)}."
+    )
 
 
 def with_content(versions: Iterable[Version]) -> Iterator[Version]:
-    """The rows that ~N counts: a delete marker has no content."""
+    """The rows that latest~N counts: a delete marker has no content."""
     return (version for version in versions if not version.is_delete_marker)
 
 
@@ -95,8 +102,42 @@ def _named(found: dict[str, Version]) -> str:
     return f"{names} …" if len(found) > NAMED else names
 
 
+def nth(number: int) -> str:
+    """The name of a version by its place: what commands take, and no shell changes."""
+    return f"latest~{number}" if number else "latest"
+
+
+def _hint_for(name: str) -> str:
+    """What to do about a VERSION that a shell made of ``~0`` or ``~1``; empty where it is none."""
+    if not Path(name).is_absolute() or not Path(name).is_dir():
+        return ""
+    return "Your shell made this directory of ~N: write latest~N, which means the same, and which shells leave alone."
+
+
 def _hint(path: str) -> str:
     return f"bookstore versions {path} --all lists what there is."
+
+
+def add_long_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that asks for whole ids at a terminal."""
+    parser.add_argument(
+        "--long", action="store_true", help="whole version ids, each on one line; always so where output is no terminal"
+    )
+
+
+def shown_ids(version_ids: Sequence[str]) -> dict[str, str]:
+    """The beginnings of version ids, all of one length, that tell them apart.
+
+    Parameters
+    ----------
+    version_ids : sequence of str
+        All that are shown together.
+    """
+    different = set(version_ids)
+    length = SHOWN
+    while len({version_id[:length] for version_id in different}) < len(different):
+        length += 1
+    return {version_id: version_id[:length] for version_id in different}
 
 
 def add_area_argument(parser: argparse.ArgumentParser) -> None:

@@ -11,11 +11,11 @@ from bookstore.cli.arguments import positive
 from bookstore.cli.commands import FINE
 from bookstore.cli.output import count, local_time, size
 from bookstore.cli.places import ABOUT_PATHS, add_place_arguments, open_place
-from bookstore.cli.version_names import add_area_argument
+from bookstore.cli.version_names import add_area_argument, add_long_argument, nth, shown_ids
 from bookstore.errors import ObjectMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.text import Text
 
@@ -29,19 +29,21 @@ USUAL = 20
 #: What one request asks for: the details of each version are a request of their own.
 _PAGE = 100
 
-#: Characters of another version's id that tell it apart in a table.
-_SHORT = 8
+#: Columns of a terminal that has room for names and origins too.
+_ROOMY = 120
 
 DESCRIPTION = f"""List the versions of a file, newest first: when each was saved, by whom, why, and what it is called.
 
-The number ~N is what other commands take for the version; a deletion has none. The history goes on under earlier names
-where the file was renamed. '=' marks a version with the same bytes as the one before it.
+latest, latest~1, … is what other commands take for the version; a deletion has no such name. At a terminal only the
+beginning of an id is shown, which other commands take too. The history goes on under earlier names where the file was
+renamed. '=' marks a version with the same bytes as the one before it.
 
 {ABOUT_PATHS}"""
 
 EXAMPLES = (
     ("versions a.ipynb", f"the newest {USUAL}"),
     ("versions a.ipynb --all --json", "all of them, for programs"),
+    ("versions a.ipynb --long", "with whole version ids"),
     ("versions a.ipynb --area published", "what was published under this name"),
 )
 
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many = parser.add_mutually_exclusive_group()
     many.add_argument("-n", type=positive, default=USUAL, metavar="N", dest="number", help="list N of them at most")
     many.add_argument("--all", action="store_true", help="list all of them")
+    add_long_argument(parser)
     add_area_argument(parser)
     add_place_arguments(parser)
 
@@ -70,14 +73,16 @@ def run(context: Context) -> int:
         raise ObjectMissing(
             f"{path!r} has no versions in {args.area}.", "bookstore status tells whether a save of it still waits."
         )
-    show_versions(context.output, path, args.area, shown, has_more=len(versions) > len(shown))
+    show_versions(context.output, path, args.area, shown, has_more=len(versions) > len(shown), is_long=args.long)
     if len(versions) > len(shown):
         context.output.line("There are more: --all lists them.", style="dim")
     return FINE
 
 
-def show_versions(output: Output, path: str, area: str, versions: Sequence[Version], *, has_more: bool) -> None:
-    """Print a history, newest first."""
+def show_versions(
+    output: Output, path: str, area: str, versions: Sequence[Version], *, has_more: bool, is_long: bool = False
+) -> None:
+    """Print a history, newest first; with the beginnings of ids at a terminal, unless it is to be long."""
     numbers = _numbers(versions)
     output.document(
         {
@@ -92,23 +97,21 @@ def show_versions(output: Output, path: str, area: str, versions: Sequence[Versi
     )
     if output.is_json:
         return
-    columns = ["", "saved", "by", "size", "why", "label", "version"]
+    is_long = is_long or not output.is_terminal
+    has_room = is_long or output.console.width >= _ROOMY
+    has_labels = any(version.label is not None for version in versions)
     has_names = any(version.path != path for version in versions)
     has_origins = len({version.origin for version in versions if version.origin}) > 1
-    if has_names:
-        columns.append("name")
-    if has_origins:
-        columns.append("from")
-    rows = []
-    for number, version in zip(numbers, versions, strict=True):
-        row = _row(number, version)
-        if has_names:
-            row.append(version.path)
-        if has_origins:
-            row.append(version.origin)
-        rows.append(row)
+    columns = ["", "saved", "by", "size", "why", *(["label"] if has_labels else []), "version"]
+    columns += ["name"] if has_names and has_room else []
+    columns += ["from"] if has_origins and has_room else []
+    ids = [name for version in versions for name in (version.version_id, version.from_version) if name]
+    shown = dict(zip(ids, ids, strict=True)) if is_long else shown_ids(ids)
+    rows = (_row(number, version, columns, shown) for number, version in zip(numbers, versions, strict=True))
     output.line(f"{count(len(versions), 'version')} of {path}" + (", and more" if has_more else ""), style="bold")
-    output.table(columns, rows)
+    output.table(columns, rows, whole=("", "saved", "size", "version"), is_wide=is_long)
+    if not has_room and (has_names or has_origins):
+        output.line("They come from several names or places: --long tells them.", style="dim")
 
 
 def _numbers(versions: Sequence[Version]) -> list[int | None]:
@@ -120,31 +123,24 @@ def _numbers(versions: Sequence[Version]) -> list[int | None]:
     return numbers
 
 
-def _row(number: int | None, version: Version) -> list[str | Text]:
+def _row(number: int | None, version: Version, columns: Sequence[str], shown: Mapping[str, str]) -> list[str | Text]:
     from rich.text import Text
 
-    if version.is_delete_marker:
-        return [
-            "",
-            when(version),
-            version.user,
-            "",
-            Text("deleted", style="red"),
-            label_text(version),
-            version.version_id,
-        ]
     amount = Text(size(version.size))
     if version.is_unchanged:
         amount = Text(f"{size(version.size)} =", style="dim")
-    return [
-        Text(f"~{number}", style="bold"),
-        when(version),
-        version.user,
-        amount,
-        why(version),
-        label_text(version),
-        version.version_id,
-    ]
+    cells: dict[str, str | Text] = {
+        "": Text(nth(number), style="bold") if number is not None else "",
+        "saved": when(version),
+        "by": version.user,
+        "size": amount if number is not None else "",
+        "why": why(version, shown) if number is not None else Text("deleted", style="red"),
+        "label": label_text(version),
+        "version": shown.get(version.version_id, ""),
+        "name": version.path,
+        "from": version.origin,
+    }
+    return [cells[column] for column in columns]
 
 
 def when(version: Version) -> str:
@@ -160,14 +156,14 @@ def wall_time(instant: str) -> str:
         return instant
 
 
-def why(version: Version) -> str:
-    """Why there is a version, and what it was made from."""
+def why(version: Version, shown: Mapping[str, str]) -> str:
+    """Why there is a version, and what it was made from; ``shown`` tells how version ids are shown."""
     if not version.reason:
         return "" if version.saved_at else "(written by another program)"
     if version.reason == "rename" and version.previous_key:
         return f"rename from {_below(version.previous_key, version)}"
     if version.reason != "save" and version.from_version:
-        return f"{version.reason} of {version.from_version[:_SHORT]}"
+        return f"{version.reason} of {shown[version.from_version]}"
     if version.reason != "save" and version.from_key:
         return f"{version.reason} of {_below(version.from_key, version)}"
     return version.reason

@@ -13,8 +13,9 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 from tornado.iostream import StreamClosedError
 
-from bookstore.errors import IntegrityError, InvalidRequest, ObjectMissing, StorageError
+from bookstore.errors import InvalidRequest, ObjectMissing, StorageError
 from bookstore.library import SHIP_TIMEOUT
+from bookstore.provenance import altered
 from bookstore.rest.base import BookstoreAPIHandler, seconds
 from bookstore.rest.bodies import Field
 from bookstore.results import Version
@@ -88,10 +89,7 @@ class BookstoreContentHandler(BookstoreAPIHandler):
                 await asyncio.wait_for(self.flush(), SLOWEST)
             held = piece
         if version.sha256 and digest.hexdigest() != version.sha256:
-            raise IntegrityError(
-                f"version {version.version_id} of {version.path!r} has SHA-256 {digest.hexdigest()} in the store, and "
-                f"was saved with {version.sha256}"
-            )
+            raise altered(version.version_id, version.path, version.sha256, digest.hexdigest())
         await self.finish(held, set_content_type=_content_type(path))
 
     @web.authenticated

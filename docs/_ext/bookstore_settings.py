@@ -33,7 +33,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "allow_unversioned",
     ),
     "Credentials": ("s3_access_key_id", "s3_secret_access_key", "s3_session_token"),
-    "What is archived, and where": ("archive_globs", "workspace_prefix", "skip_unchanged", "min_interval", "tag_versions"),
+    "What is archived, and where": (
+        "archive_globs",
+        "workspace_prefix",
+        "skip_unchanged",
+        "min_interval",
+        "tag_versions",
+    ),
     "The outbox": ("outbox_dir", "outbox_reserve", "memory_limit", "drain_timeout"),
     "Requests": ("max_threads", "max_content_size"),
     "Publishing, scheduling, cloning": (

@@ -36,6 +36,7 @@ from bookstore.cloning import (
     validate_relpath,
 )
 from bookstore.errors import (
+    BucketMissing,
     CloningForbidden,
     ContentTooLarge,
     FileChanged,
@@ -165,6 +166,18 @@ async def test_a_missing_key_or_version_or_a_hidden_object_is_missing():
             await describe(store, key, version)
         with pytest.raises(ObjectMissing):
             await fetch(store, key, version, limit=LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("told", "hint"), [(None, "Check the bucket's name"), ("It is in eu-west-1.", "It is in eu-west-1.")]
+)
+async def test_who_clones_from_a_bucket_that_is_missing_is_not_told_to_create_it(told, hint):
+    store = MemoryStore("books")
+    store.faults = lambda operation, key: BucketMissing("HeadObject: 404", told)
+    for use in (describe(store, "a.txt"), fetch(store, "a.txt", limit=LIMIT)):
+        with pytest.raises(BucketMissing, match="There is no bucket 'books' to clone from") as caught:
+            await use
+        assert caught.value.hint.startswith(hint)
 
 
 async def test_errors_of_the_store_pass():

@@ -12,7 +12,7 @@ import pytest
 from bookstore.errors import AccessDenied, ObjectMissing, StoreThrottled, StoreUnreachable
 from bookstore.provenance import Provenance, to_metadata
 from bookstore.storage.memory import MemoryStore
-from bookstore.verifying import ATTEMPTS, NAMED, Verified, verify
+from bookstore.verifying import ATTEMPTS, NAMED, NOT_JSON, Verified, verify
 
 
 async def put(store, key, content, *, saved=None):
@@ -166,6 +166,47 @@ async def test_of_foreign_versions_only_the_first_are_named():
     assert result.without_provenance == NAMED + 5
     assert len(result.unproven) == NAMED
     assert result.is_fine
+
+
+@pytest.mark.parametrize("folder", ["w/", "w/ada/"])
+async def test_bookstore_s_own_objects_are_counted_apart(folder):
+    store = MemoryStore()
+    await put(store, f"{folder}a", b"x")
+    await put_foreign(store, f"{folder}foreign")
+    parameters = b'{"a": 1}'
+    await put_foreign(store, f"{folder}.bookstore/labels/a.json", b'{"format": 1}')
+    await put_foreign(store, f"{folder}.bookstore/doctor", b"no JSON")
+    await put_foreign(store, f"{folder}.bookstore/parameters/{hashlib.sha256(parameters).hexdigest()}.json", parameters)
+    result = await verify(store, folders=["w/"])
+    assert (result.checked, result.own, result.without_provenance) == (1, 3, 1)
+    assert result.is_fine
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff", b"[" * 100_000], ids=["torn", "list", "bytes", "deep"])
+async def test_labels_that_nobody_can_parse_are_told(content):
+    store = MemoryStore()
+    await put_foreign(store, "w/.bookstore/labels/deep/a.json", content)
+    result = await verify(store, folders=["w/"])
+    (fault,) = result.unreadable
+    assert (fault.key, fault.code) == ("w/.bookstore/labels/deep/a.json", NOT_JSON)
+    assert not result.is_fine
+
+
+async def test_parameters_that_are_not_what_their_name_tells_are_altered():
+    store = MemoryStore()
+    name = hashlib.sha256(b'{"a": 1}').hexdigest()
+    await put_foreign(store, f"w/.bookstore/parameters/{name}.json", b'{"a": 2}')
+    result = await verify(store, folders=["w/"])
+    (fault,) = result.altered
+    assert (fault.expected, fault.found) == (name, hashlib.sha256(b'{"a": 2}').hexdigest())
+
+
+async def test_a_save_below_a_folder_of_that_name_is_checked_like_any_other():
+    store = MemoryStore()
+    await put(store, "w/mine/.bookstore/labels/a.json", b"no JSON")
+    await put(store, "w/mine/.bookstore/labels/b.json", b"bad", saved=b"good")
+    result = await verify(store, folders=["w/"])
+    assert (result.checked, result.own, len(result.altered)) == (2, 0, 1)
 
 
 async def test_the_report_travels_as_json():

@@ -270,17 +270,20 @@ async def test_a_page_is_one_listing_and_a_head_for_each_row_that_is_shown(versi
     assert store.requests["HeadObject"] == 100
 
 
-async def test_without_details_a_page_is_one_listing(versions, server, store):
-    for _ in range(1005):
-        await server.save("a.ipynb", b"1")
+async def test_without_details_a_page_is_one_listing_and_the_labels(versions, server, store):
+    saved = [await server.save("a.ipynb", b"1") for _ in range(1005)]
+    await versions.label("a.ipynb", saved[-1], name="newest")
     store.requests.clear()
     page = await versions.history("a.ipynb", limit=1000, details=False)
     assert len(page.versions) == 1000
-    assert store.requests == {"ListObjectVersions": 1}
-    assert not any(one.is_detailed or one.label or one.user for one in page.versions)
+    assert store.requests == {"ListObjectVersions": 1, "GetObject": 1}
+    assert not any(one.is_detailed or one.user for one in page.versions)
+    assert [one.label.name for one in page.versions if one.label] == ["newest"]
     page = await versions.history("a.ipynb", limit=1000, cursor=page.cursor, details=False)
     assert (len(page.versions), page.cursor) == (5, None)
-    assert store.requests == {"ListObjectVersions": 2, "HeadObject": 1}, "one look at the oldest, for a rename"
+    assert store.requests == {"ListObjectVersions": 2, "HeadObject": 1, "GetObject": 2}, (
+        "one look at the oldest, for a rename"
+    )
 
 
 async def test_nine_versions_over_a_rename_come_in_one_page_with_one_listing_for_each_name(versions, server, store):
@@ -907,7 +910,14 @@ async def test_none_leaves_and_an_empty_text_removes(versions, server):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({}, "no change"), ({"name": "x" * 201}, "201"), ({"note": "x" * 4001}, "4001")],
+    [
+        ({}, "no change"),
+        ({"name": "x" * 201}, "201"),
+        ({"note": "x" * 4001}, "4001"),
+        ({"name": "latest"}, "always means"),
+        ({"name": "~12"}, "always means"),
+        ({"name": "Latest~1"}, "always means"),
+    ],
 )
 async def test_a_change_that_makes_no_sense_is_refused(versions, server, change, message):
     version = await server.save("a")
