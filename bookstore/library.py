@@ -8,7 +8,6 @@ so that it is archived like any save.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -19,8 +18,8 @@ from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
 
 from bookstore import cloning
-from bookstore.archiving.base import Archiving, Origin
-from bookstore.archiving.content import notebook_bytes
+from bookstore.archiving.base import Archiving, Check, Origin
+from bookstore.archiving.content import notebook_bytes, sha256_of
 from bookstore.errors import (
     CloningForbidden,
     FileChanged,
@@ -48,7 +47,7 @@ from bookstore.results import (
     Side,
     Version,
 )
-from bookstore.s3_paths import object_key, s3_display_path
+from bookstore.s3_paths import object_key
 from bookstore.scheduling import Schedules, checked_parameters
 from bookstore.versions import Versions
 
@@ -162,7 +161,7 @@ class Library:
             other_content = await self._file(path)
             model = await ensure_async(self.manager.get(path, content=False))
             modified = model.get("last_modified")
-            digest = hashlib.sha256(other_content).hexdigest()
+            digest = await asyncio.to_thread(sha256_of, other_content)
             other_side = Side(path, None, len(other_content), digest, modified.isoformat() if modified else "")
         return await asyncio.to_thread(
             compare, content, other_content, before_side=_side(version, content), after_side=other_side
@@ -233,21 +232,29 @@ class Library:
             )
         content = await versions.read(version, limit=self.service.settings.max_content_size)
         await self._require_directory(target)
-        if expected_last_modified is not None and not force:
-            await self._require_unmodified(target, expected_last_modified)
+        if expected_last_modified is not None:
+            _instant(expected_last_modified)
         newest = await versions.newest(target)
         known = newest.sha256 if newest is not None else ""
 
-        def check(current: bytes | None) -> bool:
-            digest = hashlib.sha256(current).hexdigest() if current is not None else ""
-            if expected_hash is not None and not force and digest != expected_hash.lower():
+        async def check(digest: str | None) -> bool:
+            if force:
+                return digest != known
+            if expected_last_modified is not None:
+                await self._require_unmodified(target, expected_last_modified)
+            if expected_hash is not None and digest != expected_hash.lower():
                 now = f"has SHA-256 {digest} now" if digest else "is not there any more"
                 raise FileChanged(f"{target!r} changed since you looked: it {now}")
+            if target != source_path and digest is not None and not (expected_hash or expected_last_modified):
+                raise FileChanged(
+                    f"{target!r} is there already",
+                    "Choose another target, or ask for it with force: what it holds now is archived first.",
+                )
             return digest != known
 
         origin = Origin("restore", version.key, version.version_id)
         model, parcel = await self._store(target, content, origin, check)
-        sha256 = hashlib.sha256(content).hexdigest()
+        sha256 = await asyncio.to_thread(sha256_of, content)
         archived = await self._shipped(target, parcel)
         self.service.tell(
             "restored",
@@ -271,7 +278,7 @@ class Library:
         """
         path = self._path(path)
         newest = await self._versions("workspace").newest(path)
-        if newest is not None and newest.sha256 == hashlib.sha256(await self._file(path)).hexdigest():
+        if newest is not None and newest.sha256 == await asyncio.to_thread(sha256_of, await self._file(path)):
             return Archived(path, newest.key, newest.version_id, "unchanged")
         archived, _ = await self._archive(path, reason, timeout)
         return archived
@@ -367,9 +374,10 @@ class Library:
         ObjectMissing
         """
         self._check_clone(bucket, key)
-        source = await cloning.describe(self.service.store_for(bucket), key, version_id)
-        await self.service.trim_stores()
-        return source
+        try:
+            return await cloning.describe(self.service.store_for(bucket), key, version_id)
+        finally:
+            await self.service.trim_stores()
 
     async def clone(
         self, bucket: str, key: str, *, version_id: str | None = None, target_path: str | None = None
@@ -386,10 +394,12 @@ class Library:
         """
         self._check_clone(bucket, key)
         limit = self.service.settings.max_content_size
-        source, content = await cloning.fetch(self.service.store_for(bucket), key, version_id, limit=limit)
-        await self.service.trim_stores()
+        try:
+            source, content = await cloning.fetch(self.service.store_for(bucket), key, version_id, limit=limit)
+        finally:
+            await self.service.trim_stores()
         origin = Origin("clone", source.source, source.version_id or "")
-        return await self._create(source, content, target_path, origin, s3_path=s3_display_path(bucket, key))
+        return await self._create(source, content, target_path, origin, s3_path=source.source)
 
     async def describe_file(self, relpath: str) -> CloneSource:
         """What would be cloned from below ``fs_cloning_basedir``."""
@@ -475,6 +485,7 @@ class Library:
         ------
         FileMissing
         """
+        await self._require_visible(path)
         try:
             content: bytes | None = await self.manager.bookstore_read(path)
         except HTTPError as e:  # outside the root, or hidden
@@ -485,6 +496,7 @@ class Library:
 
     async def _archive(self, path: str, reason: str, timeout: float) -> tuple[Archived, bytes]:
         self._prefix("workspace")
+        await self._require_visible(path)
         try:
             parcel, content = await self.manager.bookstore_archive(path, reason)
         except (FileNotFoundError, HTTPError) as e:
@@ -497,7 +509,7 @@ class Library:
         """What became of a save, once the store has it or is known to be in trouble."""
         key = object_key(self._prefix("workspace"), path)
         if parcel is None:
-            return Archived(path, key, None, "excluded")
+            return Archived(path, key, None, "missed" if self.service.archives(path) else "excluded")
         await self.service.ship_now(parcel, timeout)
         if parcel.delivered is not None:
             return Archived(path, parcel.delivered.key, parcel.delivered.version_id, parcel.delivered.how)
@@ -524,7 +536,7 @@ class Library:
             size=len(content),
             etag="",
             last_modified="",
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=await asyncio.to_thread(sha256_of, content),
         )
         return content, version
 
@@ -534,12 +546,31 @@ class Library:
         return StillWaiting(f"{path!r} is safe in the outbox, and its version is not in the store yet.{why}")
 
     async def _store(
-        self, path: str, content: bytes, origin: Origin, check: Any
+        self, path: str, content: bytes, origin: Origin, check: Check
     ) -> tuple[dict[str, Any], Parcel | None]:
         result: tuple[dict[str, Any], Parcel | None] = await self.manager.bookstore_store(path, content, origin, check)
         return result
 
+    async def _require_visible(self, path: str) -> None:
+        """Keep to what Jupyter itself shows and writes: its handlers look, its managers do not all.
+
+        Raises
+        ------
+        FileMissing
+            The path is hidden, or lies outside of the root directory.
+        """
+        try:
+            is_hidden = await ensure_async(self.manager.is_hidden(path))
+        except HTTPError as e:
+            raise FileMissing(f"There is no file {path!r}") from e
+        if is_hidden and not self.manager.allow_hidden:
+            raise FileMissing(
+                f"{path!r} is hidden, and this server shows no hidden files",
+                "The administrator may set c.ContentsManager.allow_hidden.",
+            )
+
     async def _require_directory(self, path: str) -> None:
+        await self._require_visible(path)
         directory = path.rpartition("/")[0]
         if directory and not await ensure_async(self.manager.dir_exists(directory)):
             raise FileMissing(f"There is no directory {directory!r}", "Make it first, or choose another target.")
@@ -582,11 +613,13 @@ class Library:
         wanted = self._path(target_path) if target_path and target_path.strip("/") else source.name
         if await ensure_async(self.manager.dir_exists(wanted)):
             wanted = f"{wanted}/{source.name}"
+        elif (target_path or "").endswith("/"):
+            raise FileMissing(f"There is no directory {wanted!r}", "Make it first, or choose another target.")
         await self._require_directory(wanted)
         directory, _, name = wanted.rpartition("/")
 
-        def check(current: bytes | None) -> bool:
-            if current is not None:
+        async def check(digest: str | None) -> bool:
+            if digest is not None:
                 raise FileChanged(f"{path!r} was made by somebody else meanwhile")
             return False
 
@@ -605,7 +638,7 @@ class Library:
 
 
 def _side(version: Version, content: bytes) -> Side:
-    sha256 = version.sha256 or hashlib.sha256(content).hexdigest()
+    sha256 = version.sha256 or sha256_of(content)
     return Side(version.path, version.version_id, len(content), sha256, version.saved_at or version.last_modified)
 
 

@@ -244,7 +244,9 @@ class Archived(Result):
         None while it waits.
     how : str
         ``stored``; ``found``, where an earlier attempt had stored it; ``unchanged``, where the newest version has these
-        bytes; ``waiting``, where it is safe in the outbox and the store could not take it yet.
+        bytes; ``waiting``, where it is safe in the outbox and the store could not take it yet; ``missed``, where not
+        even the outbox and memory took it, so that the file is archived when there is room; ``excluded``, where such
+        paths are not archived.
     """
 
     path: str

@@ -13,9 +13,9 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.utils import to_api_path
 from tornado.web import HTTPError
 
-from bookstore.archiving.base import Archiving, Origin
+from bookstore.archiving.base import Archiving, Check, Origin
 from bookstore.archiving.call import Call, current_call, last_parcel, save_locks, service_of
-from bookstore.archiving.content import file_model, is_complete, notebook_bytes
+from bookstore.archiving.content import file_model, is_complete, notebook_bytes, sha256_of
 
 if TYPE_CHECKING:
     from bookstore.delivery import Parcel
@@ -112,7 +112,7 @@ class AsyncArchiving(Archiving):
             await self._bookstore_archive_stored(call, self._bookstore_canonical(path))
 
     async def bookstore_store(
-        self, path: str, content: bytes, origin: Origin, check: Callable[[bytes | None], bool]
+        self, path: str, content: bytes, origin: Origin, check: Check
     ) -> tuple[dict[str, Any], Parcel | None]:
         """Write exact bytes as a file, in turn with its saves, and archive them; see `Archiving.bookstore_store`."""
         return await self._bookstore_whole(
@@ -120,17 +120,21 @@ class AsyncArchiving(Archiving):
         )
 
     async def _bookstore_store(
-        self, path: str, content: bytes, origin: Origin, check: Callable[[bytes | None], bool]
+        self, path: str, content: bytes, origin: Origin, check: Check
     ) -> tuple[dict[str, Any], Parcel | None]:
         service = service_of(self)
         async with self._bookstore_ordered_call(origin.reason, path) as call:
             call.from_key, call.from_version = origin.from_key, origin.from_version
+            loop = asyncio.get_running_loop()
             current = await self.bookstore_read(path)
-            if check(current) and current is not None:
+            digest = None if current is None else await loop.run_in_executor(service.pool, sha256_of, current)
+            if await check(digest) and current is not None:
                 draft = service.draft(path, source=self._bookstore_source)
-                loop = asyncio.get_running_loop()
-                call.parcels.append(await loop.run_in_executor(service.pool, service.intake.take, draft, current))
-            model: dict[str, Any] = await self.save(file_model(path, content), path)
+                before = await loop.run_in_executor(service.pool, service.intake.take, draft, current)
+                call.parcels.append(before)
+                self._bookstore_require_safe(path, before)
+            written = await loop.run_in_executor(service.pool, file_model, path, content)
+            model: dict[str, Any] = await self.save(written, path)
         return model, last_parcel(call, path)
 
     async def _bookstore_archive_stored(self, call: Call, path: str, previous_path: str = "") -> None:

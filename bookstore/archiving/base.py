@@ -8,10 +8,10 @@ import os
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import nbformat
 from jupyter_core.utils import ensure_async
@@ -22,6 +22,7 @@ from tornado.web import HTTPError
 
 from bookstore.archiving.call import CURRENT_CALL, Call, current_call, save_locks, service_of, weakly
 from bookstore.archiving.content import bytes_of, notebook_bytes
+from bookstore.errors import OutboxUnavailable
 
 if TYPE_CHECKING:
     from bookstore.bookstore_config import BookstoreSettings
@@ -46,6 +47,10 @@ class ArchiveRecord(NamedTuple):
     filepath: str
     content: str
     queued_time: float
+
+
+#: Gets the SHA-256 of a file, or None where there is none, and tells whether what it holds is to be archived.
+Check: TypeAlias = "Callable[[str | None], Awaitable[bool]]"
 
 
 class Origin(NamedTuple):
@@ -270,7 +275,7 @@ class Archiving(ContentsManager):
             return await self._bookstore_queue(draft, content), content
 
     async def bookstore_store(
-        self, path: str, content: bytes, origin: Origin, check: Callable[[bytes | None], bool]
+        self, path: str, content: bytes, origin: Origin, check: Check
     ) -> tuple[dict[str, Any], Parcel | None]:
         """Write exact bytes as a file, in turn with its saves, and archive them; nothing is signed.
 
@@ -280,18 +285,37 @@ class Archiving(ContentsManager):
         content : bytes
         origin : Origin
             What the version says of where the bytes come from.
-        check : callable
-            Gets the file's bytes, or None where there is none, while nobody else can write it. Raises to refuse; True
-            asks that they be archived first.
+        check : Check
+            Gets the SHA-256 of the file, or None where there is none, while nobody else can write it. Raises to refuse;
+            True asks that what the file holds be archived first.
 
         Returns
         -------
         dict
             The file's model, without content.
         Parcel or None
-            The new version on its way; None where such paths are not archived.
+            The new version on its way; None where such paths are not archived, or nothing took it.
+
+        Raises
+        ------
+        OutboxError
+            What the file holds could not be brought to safety first, so nothing was written.
         """
         raise NotImplementedError
+
+    def _bookstore_require_safe(self, path: str, parcel: Parcel | None) -> None:
+        """See that what is about to be written over is on the disk, or refuse."""
+        if parcel is not None and parcel.is_protected:
+            return
+        intake = service_of(self).intake
+        if parcel is None:
+            intake.forgive(path, 1)  # the file still holds it
+        trouble = intake.trouble
+        raise OutboxUnavailable(
+            f"What {path!r} holds now is in no version and cannot be brought into the outbox, so it is not written over"
+            + (f": {trouble}" if trouble is not None else ""),
+            trouble.hint if trouble is not None else None,
+        )
 
     async def _bookstore_queue(self, draft: Draft, content: bytes) -> Parcel | None:
         """Take a save and queue it; to the end, although whoever asked for it goes away.

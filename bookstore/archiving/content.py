@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from typing import Any
 
 import nbformat
@@ -49,3 +50,8 @@ def file_model(path: str, content: bytes) -> dict[str, Any]:
         "path": path,
         "content": base64.b64encode(content).decode("ascii"),
     }
+
+
+def sha256_of(content: bytes) -> str:
+    """The SHA-256 of a content, in lower-case hex."""
+    return hashlib.sha256(content).hexdigest()

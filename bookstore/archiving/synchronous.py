@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.services.contents.filemanager import FileContentsManager
 
-from bookstore.archiving.base import Archiving, Origin
+from bookstore.archiving.base import Archiving, Check, Origin
 from bookstore.archiving.call import Call, last_parcel, save_locks, service_of
-from bookstore.archiving.content import bytes_of, file_model, is_complete
+from bookstore.archiving.content import bytes_of, file_model, is_complete, sha256_of
 
 if TYPE_CHECKING:
     from bookstore.delivery import Parcel
@@ -89,24 +89,28 @@ class SyncArchiving(Archiving):
         if not self.file_exists(path):
             raise FileNotFoundError(path)
         service = service_of(self)
-        content = self._bookstore_read_current_now(path)
-        parcel = service.intake.take(service.draft(path, reason=reason, source=self._bookstore_source), content)
-        service.submit([parcel])
+        async with save_locks(service).hold([path]):
+            content = self._bookstore_read_current_now(path)
+            parcel = service.intake.take(service.draft(path, reason=reason, source=self._bookstore_source), content)
+            service.submit([parcel])
         return parcel, content
 
     async def bookstore_store(
-        self, path: str, content: bytes, origin: Origin, check: Callable[[bytes | None], bool]
+        self, path: str, content: bytes, origin: Origin, check: Check
     ) -> tuple[dict[str, Any], Parcel | None]:
         """Write exact bytes as a file, and archive them; see `Archiving.bookstore_store`."""
         service, path = service_of(self), self._bookstore_canonical(path)
-        with self._bookstore_call(origin.reason) as call:
-            call.from_key, call.from_version = origin.from_key, origin.from_version
-            current = self._bookstore_read_current_now(path) if self.file_exists(path) else None
-            if check(current) and current is not None:
-                call.parcels.append(service.intake.take(service.draft(path, source=self._bookstore_source), current))
-            # Most of these managers block, so nothing comes in between.
-            model = await ensure_async(self.save(file_model(path, content), path))
-        return model, last_parcel(call, path)
+        # Most of these managers block, so nothing comes in between; the lock is for those whose save is a coroutine.
+        async with save_locks(service).hold([path]):
+            with self._bookstore_call(origin.reason) as call:
+                call.from_key, call.from_version = origin.from_key, origin.from_version
+                current = self._bookstore_read_current_now(path) if self.file_exists(path) else None
+                if await check(None if current is None else sha256_of(current)) and current is not None:
+                    before = service.intake.take(service.draft(path, source=self._bookstore_source), current)
+                    call.parcels.append(before)
+                    self._bookstore_require_safe(path, before)
+                model = await ensure_async(self.save(file_model(path, content), path))
+            return model, last_parcel(call, path)
 
     def _bookstore_read_current_now(self, path: str) -> bytes:
         if isinstance(self, FileContentsManager):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from datetime import timedelta
 
 import nbformat
 import pytest
+from jupyter_server.services.contents.largefilemanager import LargeFileManager
 
-from bookstore.archive import BookstoreContentsArchiver, service_of
+from bookstore.archive import BookstoreContentsArchiver, archiving_class, service_of
 from bookstore.archiving.content import notebook_bytes
 from bookstore.errors import (
     AccessDenied,
@@ -20,11 +22,15 @@ from bookstore.errors import (
     NotANotebook,
     NotebookInvalid,
     ObjectMissing,
+    OutboxError,
     StillWaiting,
+    StorageError,
     StoreUnreachable,
 )
 from bookstore.library import Library
+from bookstore.service import OTHER_STORES
 from bookstore.storage.memory import MemoryStore
+from bookstore.versions import Versions
 
 
 def notebook(text: str, **metadata) -> dict:
@@ -287,3 +293,105 @@ async def test_what_happens_is_told_to_who_listens(scene):
     events = [event for event, path in heard if path == "a.ipynb"]
     assert events.count("published") == events.count("restored") == 1
     assert "archived" in events
+
+
+async def test_nothing_is_written_over_that_cannot_be_brought_to_safety_first(scene):
+    await scene.save("a.ipynb", "first")
+    (version,) = await scene.versions("a.ipynb")
+    (scene.root / "a.ipynb").write_bytes(b"edited elsewhere, and in no version")
+    scene.service.intake._memory_limit = 10
+    scene.service.outbox.reserve = scene.service.outbox._reserve = 10**18
+    with pytest.raises(OutboxError, match="not written over"):
+        await scene.library.restore("a.ipynb", version.version_id)
+    assert (scene.root / "a.ipynb").read_bytes() == b"edited elsewhere, and in no version"
+    assert scene.service.status().missed == 0, "the file still holds it"
+
+
+async def test_what_jupyter_hides_is_neither_written_nor_read(scene):
+    (scene.root / ".secret.ipynb").write_bytes(b"password")
+    await scene.save("a.ipynb", "x")
+    (version,) = await scene.versions("a.ipynb")
+    await scene.stores["other"].put("a.txt", b"evil", sha256=hashlib.sha256(b"evil").hexdigest())
+    for target in (".bashrc", ".ipython/profile_default/startup/00.py"):
+        with pytest.raises(FileMissing):
+            await scene.library.clone("other", "a.txt", target_path=target)
+    with pytest.raises(FileMissing):
+        await scene.library.restore("a.ipynb", version.version_id, target_path=".secret.ipynb", force=True)
+    for verb in (scene.library.archive, scene.library.publish, scene.library.compare):
+        with pytest.raises((FileMissing, ObjectMissing)):
+            await verb(".secret.ipynb")
+    assert {path.name for path in scene.root.iterdir()} - {".ipynb_checkpoints"} == {".secret.ipynb", "a.ipynb"}
+    assert (scene.root / ".secret.ipynb").read_bytes() == b"password"
+    assert await scene.versions(".secret.ipynb") == []
+
+
+async def test_a_save_while_the_version_is_fetched_is_not_restored_over(scene, monkeypatch):
+    await scene.save("a.ipynb", "first")
+    model = await scene.manager.get("a.ipynb", content=False)
+    (version,) = await scene.versions("a.ipynb")
+    newest = Versions.newest
+    later = []
+
+    async def newest_and_a_save(self, path):
+        found = await newest(self, path)
+        later.append(await scene.save("a.ipynb", "second"))
+        return found
+
+    monkeypatch.setattr(Versions, "newest", newest_and_a_save)
+    told = model["last_modified"].isoformat()
+    with pytest.raises(FileChanged):
+        await scene.library.restore("a.ipynb", version.version_id, expected_last_modified=told)
+    assert (scene.root / "a.ipynb").read_bytes() == later[-1]
+
+
+async def test_another_file_is_restored_over_only_if_that_is_said(scene):
+    first = await scene.save("a.ipynb", "first")
+    other = await scene.save("b.ipynb", "other")
+    (version,) = await scene.versions("a.ipynb")
+    with pytest.raises(FileChanged, match="is there already"):
+        await scene.library.restore("a.ipynb", version.version_id, target_path="b.ipynb")
+    assert (scene.root / "b.ipynb").read_bytes() == other
+    await scene.library.restore("a.ipynb", version.version_id, target_path="b.ipynb", force=True)
+    assert (scene.root / "b.ipynb").read_bytes() == first
+
+
+async def test_clones_that_fail_keep_no_stores_open(scene, monkeypatch):
+    made = []
+
+    def store_of(settings, bucket=None):
+        made.append(MemoryStore(bucket or "own", exists=False))
+        return made[-1]
+
+    monkeypatch.setattr("bookstore.service.store_of", store_of)
+    for number in range(12):
+        with pytest.raises(StorageError):
+            await scene.library.clone(f"bucket-{number}", "a.txt")
+    assert len(made) == 12
+    assert sum(not store.requests["refresh"] for store in made) == OTHER_STORES
+
+
+async def test_a_clone_into_a_directory_that_is_not_there_is_refused(scene):
+    await scene.stores["other"].put("x.txt", b"text", sha256=hashlib.sha256(b"text").hexdigest())
+    with pytest.raises(FileMissing, match="no directory 'nowhere'"):
+        await scene.library.clone("other", "x.txt", target_path="nowhere/")
+
+
+class OddManager(LargeFileManager):
+    """One of those whose save is a coroutine although the rest is not."""
+
+    async def save(self, model, path=""):
+        await asyncio.sleep(0.01)
+        return super().save(model, path)
+
+
+async def test_clones_of_one_name_at_once_are_different_files_whatever_the_manager(scene):
+    manager = archiving_class(OddManager)(root_dir=str(scene.root))
+    library = Library(service_of(manager), manager)
+    for number in range(8):
+        content = b"%d" % number
+        await scene.stores["other"].put(f"{number}/x.txt", content, sha256=hashlib.sha256(content).hexdigest())
+    cloned = await asyncio.gather(*(library.clone("other", f"{number}/x.txt") for number in range(8)))
+    assert len({one.path for one in cloned}) == 8
+    for number, one in enumerate(cloned):
+        assert (scene.root / one.path).read_bytes() == b"%d" % number
+    await service_of(manager).stop()
