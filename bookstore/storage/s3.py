@@ -706,10 +706,12 @@ def _etag(answer: Mapping[str, Any], call: Call) -> str:
 
 
 def _hex(checksum: str | None) -> str | None:
-    """SHA-256 in hex out of a header; None for one over the parts of a multipart upload (``…-2``)."""
-    if not checksum or "-" in checksum:
+    """SHA-256 in hex out of a header; None for one over the parts of a multipart upload (``…-2``), and for nonsense."""
+    try:
+        digest = base64.b64decode(checksum or "", validate=True)
+    except ValueError:  # binascii.Error, and what is not ASCII
         return None
-    return base64.b64decode(checksum).hex()
+    return digest.hex() if len(digest) == hashlib.sha256().digest_size else None
 
 
 def _date(header: str | None) -> datetime | None:

@@ -1,0 +1,102 @@
+"""What the fault tests share: long forms on demand, seeds that a failure tells, and figures for the report."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("bookstore's faults")
+    group.addoption("--long", action="store_true", help="run the long forms, which take minutes")
+    group.addoption("--report", metavar="FILE", help="add each figure as a line of JSON to this file")
+    group.addoption("--seed", type=int, metavar="N", help="the seed, instead of each test's own")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("long", default=False):
+        return
+    skip = pytest.mark.skip(reason="takes minutes: run it with --long (tox -e faults)")
+    for item in items:
+        if item.get_closest_marker("long") is not None:
+            item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Tell, where a test failed, its seed and what repeats it."""
+    report = yield
+    used = dict(item.user_properties).get("seed")
+    if report.failed and used is not None:
+        report.sections.append(("Seed", f"seed {used}; to repeat it: {command_of(item, used)}"))
+    return report
+
+
+def command_of(item: pytest.Item, seed: int | None) -> str:
+    """The command that runs one test as it was run."""
+    long = " --long" if item.get_closest_marker("long") is not None else ""
+    told = "" if seed is None else f" --seed {seed}"
+    nodeid = f"'{item.nodeid}'" if any(c in item.nodeid for c in " [") else item.nodeid
+    return f"pytest {nodeid}{long}{told}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sdk_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the settings of whoever runs the tests out of them."""
+    nowhere = tmp_path_factory.mktemp("aws") / "missing"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(("AWS_", "JPYNB_")) or name.lower().endswith("_proxy"):
+                patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", str(nowhere))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """A test's own seed, the same in every run; ``--seed`` gives another."""
+    given: int | None = request.config.getoption("seed", default=None)
+    chosen = zlib.crc32(request.node.name.encode()) if given is None else given
+    request.node.user_properties.append(("seed", chosen))
+    return chosen
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Adds a figure to the file that ``--report`` names: ``report("row of the table", lost=0, …)``."""
+    file = request.config.getoption("report", default=None)
+
+    def add(row: str, **figure: Any) -> None:
+        used = dict(request.node.user_properties).get("seed")
+        line = {"row": row, "figure": figure, "seed": used, "command": command_of(request.node, used)}
+        if file is not None:
+            with open(file, "a", encoding="utf-8") as lines:  # noqa: PTH123 - as the option has it
+                lines.write(json.dumps(line) + "\n")
+
+    return add
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Awaitable[None]]:
+    """Goes on once a condition holds, and fails if it does not hold in time."""
+
+    async def wait(condition: Callable[[], object], timeout: float = 10.0) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+            await asyncio.sleep(0.005)
+
+    return wait
