@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -322,7 +323,9 @@ class Courier:
                 return newest
             if _is_earlier(theirs, mine):
                 return None
-        oldest = datetime.fromtimestamp(mine.saved_at, timezone.utc) - CLOCK_TOLERANCE
+        # A save from the future was made by a clock that has been set back since: it tells no bound.
+        saved_at = mine.saved_at if mine.saved_at <= time.time() else 0.0
+        oldest = datetime.fromtimestamp(max(saved_at, CLOCK_TOLERANCE.total_seconds()), timezone.utc) - CLOCK_TOLERANCE
         key_marker: str | None = None
         version_id_marker: str | None = None
         while True:

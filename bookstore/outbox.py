@@ -111,6 +111,8 @@ class Adoption:
         Directories of servers that still run.
     undecided : int
         Those among them that hold entries and of which only a longer look can tell whether they do run.
+    failed : tuple of OutboxError
+        Why some of what is wanted could not be taken over; the next look tries again.
     """
 
     adopted: tuple[EntryRef, ...] = ()
@@ -118,6 +120,7 @@ class Adoption:
     left: tuple[LeftBehind, ...] = ()
     alive: int = 0
     undecided: int = 0
+    failed: tuple[OutboxError, ...] = ()
 
 
 class Outbox:
@@ -147,8 +150,15 @@ class Outbox:
         self._sequence = itertools.count(1)
         self._opening = threading.Lock()
         self._own: Path | None = None
+        #: Directories that were made and may be gone after a loss of power; remembered where syncing them failed.
+        self._unsynced: set[Path] = set()
         self._lock: DirectoryLock | None = None
         self._beat = itertools.count(1)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this instance has its directory."""
+        return self._own is not None
 
     # -- its own directory -----------------------------------------------------------------------------------------
 
@@ -172,10 +182,11 @@ class Outbox:
             return self._own
 
     def _make(self) -> Path:
-        missing = [d for d in (self.directory, *self.directory.parents) if not d.exists()]
+        self._unsynced |= {d for d in (self.directory, *self.directory.parents) if not d.exists()}
         self._disk.make_directory(self.directory)
-        for directory in reversed(missing):
+        for directory in sorted(self._unsynced):
             self._disk.sync_directory(directory.parent)
+            self._unsynced.remove(directory)
         self.generation = self.generation or _newest_generation(self.directory) + 1
         own = self.directory / f"{self.generation:08d}-{self.instance}"
         self._disk.make_directory(own)
@@ -401,6 +412,8 @@ class Outbox:
         aside = self.directory / kind / file.name
         with _explained("setting aside", file):
             self._disk.make_directory(aside.parent)
+            with contextlib.suppress(OSError):  # that a loss of power takes the directory with it, only a sync prevents
+                self._disk.sync_directory(self.directory)
             try:
                 self._disk.rename(file, aside)
             except FileNotFoundError as e:
@@ -408,6 +421,8 @@ class Outbox:
         note = {"why": why, "path": path, "set_aside_at": time.time()}
         with contextlib.suppress(OSError):  # it is set aside, although without its note
             self._disk.sync_directory(aside.parent)
+            # Should it come back to where it was, the store might take it now, on top of newer saves.
+            self._disk.sync_directory(file.parent)
             self._disk.write_new(aside.with_suffix(".json"), [json.dumps(note, indent=1).encode("ascii")])
         return aside
 
@@ -432,8 +447,8 @@ class Outbox:
         Raises
         ------
         OutboxFull, OutboxUnavailable
-            The outbox cannot be looked at, or nothing of what is wanted can be taken over. Where some of it can, the
-            rest is tried, and told, in the next look.
+            The outbox cannot be looked at, or nothing of what is wanted can be taken over. Where some of it can,
+            ``failed`` tells of the rest.
         """
         own = self.open()
         adopted: list[EntryRef] = []
@@ -454,7 +469,7 @@ class Outbox:
                 undecided += watch.is_undecided(directory) and bool(_count_entries(directory))
             elif wants(owner):
                 try:
-                    self._claim_all(directory, own, adopted, corrupt)
+                    failed += self._claim_all(directory, own, adopted, corrupt)
                 except OutboxError as e:
                     failed.append(e)
             elif entries := _count_entries(directory):
@@ -462,30 +477,40 @@ class Outbox:
         if failed and not adopted and not corrupt:
             raise failed[0]
         adopted.sort(key=lambda ref: ref.order)
-        return Adoption(tuple(adopted), tuple(corrupt), tuple(left), alive, undecided)
+        return Adoption(tuple(adopted), tuple(corrupt), tuple(left), alive, undecided, tuple(failed))
 
-    def _claim_all(self, directory: Path, own: Path, adopted: list[EntryRef], corrupt: list[str]) -> None:
+    def _claim_all(self, directory: Path, own: Path, adopted: list[EntryRef], corrupt: list[str]) -> list[OutboxError]:
+        """Claim a directory's entries; why some of them cannot be claimed."""
+        failed: list[OutboxError] = []
         with _explained("adopting the entries in", directory):
             try:
                 files = entry_files(directory)
             except FileNotFoundError:  # another server was faster
-                return
+                return failed
             for file in files:
-                claimed = own / file.name
                 try:
-                    # Read first: an entry that was claimed and cannot be read would be nobody's.
-                    entry = self._read_header(file)
-                    self._disk.rename(file, claimed)
-                except FileNotFoundError:  # another server was faster
-                    continue
-                except EntryCorrupt as e:
-                    with contextlib.suppress(EntryGone):
-                        corrupt.append(f"{self._set_aside(file, QUARANTINE, str(e))}: {e}")
-                else:
-                    adopted.append(EntryRef(claimed, entry, adopted=True))
+                    self._claim(file, own, adopted, corrupt)
+                except OutboxError as e:  # one that cannot be read must not keep the others waiting
+                    failed.append(e)
             self._disk.sync_directory(own)
             with contextlib.suppress(FileNotFoundError):  # another server removed it
                 self._remove_directory(directory)
+        return failed
+
+    def _claim(self, file: Path, own: Path, adopted: list[EntryRef], corrupt: list[str]) -> None:
+        claimed = own / file.name
+        with _explained("adopting", file):
+            try:
+                # Read first: an entry that was claimed and cannot be read would be nobody's.
+                entry = self._read_header(file)
+                self._disk.rename(file, claimed)
+            except FileNotFoundError:  # another server was faster
+                return
+            except EntryCorrupt as e:
+                with contextlib.suppress(EntryGone):
+                    corrupt.append(f"{self._set_aside(file, QUARANTINE, str(e))}: {e}")
+            else:
+                adopted.append(EntryRef(claimed, entry, adopted=True))
 
     def _read_header(self, file: Path) -> Entry:
         # Almost every header fits into the first kilobyte.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +94,7 @@ def decode_header(header: bytes) -> Entry:
         raise EntryCorrupt("the entry's header is altered")
     try:
         return _from_fields(json.loads(body))
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as e:
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as e:
         raise EntryCorrupt(f"the entry's header makes no sense: {e}") from e
 
 
@@ -121,6 +122,11 @@ def _from_fields(fields: dict[str, Any]) -> Entry:
         raise TypeError("a field is of the wrong kind")
     provenance = Provenance.from_dict(fields["provenance"])
     for name in Provenance.__slots__:
-        if not isinstance(getattr(provenance, name), _KINDS.get(name, str)):
+        value = getattr(provenance, name)
+        if isinstance(value, bool) or not isinstance(value, _KINDS.get(name, str)):
             raise TypeError(f"{name} is of the wrong kind")
+    if not math.isfinite(provenance.saved_at):
+        raise ValueError("the time of the save is none")
+    if not provenance.record_id:
+        raise ValueError("it lacks a record id")
     return Entry(path, key, size, provenance)

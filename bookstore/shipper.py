@@ -150,6 +150,8 @@ class Shipper:
         self._bytes = 0
         self._successes = 0
         self._failures = 0
+        #: How often the gate was closed since the last success: what failed together counts once.
+        self._closings = 0
         self._trouble: BookstoreError | None = None
         self._is_stopped = False
         #: The path that alone is in trouble; None where it is the store.
@@ -161,6 +163,8 @@ class Shipper:
         #: True while saves come so fast that no moment is quiet: what has begun goes on.
         self._is_busy = False
         self._to_remove: list[EntryRef] = []
+        #: What the outbox did not let be removed; tried again by `remove_again`.
+        self._unremoved: list[EntryRef] = []
         self._remover: asyncio.Task[None] | None = None
         self._outcomes: dict[Parcel, asyncio.Event] = {}
         self._flushing: list[tuple[set[Parcel], asyncio.Event]] = []
@@ -493,7 +497,7 @@ class Shipper:
         lane.last_shipped = time.monotonic()
         self.shipped += delivered.how != "unchanged"
         self.skipped += delivered.how == "unchanged"
-        self._failures = 0
+        self._failures = self._closings = 0
         if self._is_in_trouble(lane.path):
             self._tell(None)
             # What waited for this store need not wait out its backoff.
@@ -523,9 +527,14 @@ class Shipper:
                 error = e
         if isinstance(error, _CLOSING) or self._failures >= FAILURES_TO_CLOSE:
             self._close_gate(error)
-        elif not error.transient and (self._trouble is None or self._troubled_path is not None):
+        elif self._is_told_at_once(error) and (self._trouble is None or self._troubled_path is not None):
             self._tell(error, parcel.entry.path)
         return wait_after(error, parcel.failures, self._chance)
+
+    @staticmethod
+    def _is_told_at_once(error: BookstoreError) -> bool:
+        # A disk that does not give back what it holds seldom does so for a moment only.
+        return not error.transient or isinstance(error, OutboxError)
 
     def _close_gate(self, error: BookstoreError) -> None:
         self._tell(error)
@@ -533,7 +542,8 @@ class Shipper:
         if self._gate_timer is not None:
             return
         self._gate_closed = True
-        wait = min(wait_after(error, self._failures, self._chance), 1.0 if self._flushing else float("inf"))
+        self._closings += 1
+        wait = min(wait_after(error, self._closings, self._chance), 1.0 if self._flushing else float("inf"))
 
         def open_gate() -> None:
             self._gate_timer, self._gate_closed = None, False
@@ -553,11 +563,28 @@ class Shipper:
         if self._remover is None or self._remover.done():
             self._remover = asyncio.get_running_loop().create_task(self._remove())
 
+    async def remove_again(self) -> None:
+        """Try to remove what the outbox did not let be removed.
+
+        Raises
+        ------
+        OutboxFull, OutboxUnavailable
+            Some of it is still there.
+        """
+        refs, self._unremoved = self._unremoved, []
+        for number, ref in enumerate(refs):
+            try:
+                await asyncio.to_thread(self._outbox.remove, ref, for_good=True)
+            except BaseException:
+                self._unremoved += refs[number:]
+                raise
+
     async def _remove_for_good(self, *refs: EntryRef) -> None:
         for ref in refs:
             try:
                 await asyncio.to_thread(self._outbox.remove, ref, for_good=True)
             except OutboxError as e:
+                self._unremoved.append(ref)
                 self._report.outbox_failed(e)
 
     async def _remove(self) -> None:
@@ -565,7 +592,7 @@ class Shipper:
             refs, self._to_remove = self._to_remove, []
             error = await asyncio.to_thread(self._remove_now, refs)
             if error is not None:
-                # They are in the store; the next server finds them there by their record ids.
+                # They are in the store; should this server end, the next one finds them there by their record ids.
                 self._report.outbox_failed(error)
 
     def _remove_now(self, refs: list[EntryRef]) -> OutboxError | None:
@@ -574,6 +601,7 @@ class Shipper:
             try:
                 self._outbox.remove(ref)
             except OutboxError as e:
+                self._unremoved.append(ref)
                 error = e
         return error
 
