@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import getpass
+import json
 import math
 import os
 import re
@@ -32,6 +33,9 @@ DEFAULT_REGION = "us-east-1"
 
 #: Traits whose values are never shown.
 SECRET_TRAITS = frozenset({"s3_access_key_id", "s3_secret_access_key", "s3_session_token"})
+
+#: What somebody meant as a list and is one glob: it begins like a list of texts, or is one class with a comma in it.
+_LIST_IN_ITEM = re.compile(r"\s*\[(?:\s*[\"'].*|[^\]]*,[^\]]*\]\s*)", re.DOTALL)
 
 _MIB = 1024 * 1024
 
@@ -219,6 +223,18 @@ class BookstoreSettings(LoggingConfigurable):
             raise TraitError(f"The 'outbox_dir' trait cannot be {value!r}: it holds a null character")
         return value
 
+    @validate("archive_globs", "s3_cloning_buckets")
+    def _read_list(self, proposal: Any) -> list[str]:
+        # A command line gives a list as --name=one --name=two; one that is given as JSON arrives as a single text.
+        value: list[str] = proposal["value"]
+        try:
+            listed = json.loads(value[0]) if len(value) == 1 else None
+        except (ValueError, RecursionError):
+            return value
+        if isinstance(listed, list) and all(isinstance(item, str) for item in listed):
+            return listed
+        return value
+
     @validate("min_interval", "drain_timeout")
     def _check_seconds(self, proposal: Any) -> float:
         value: float = proposal["value"]
@@ -372,7 +388,13 @@ class BookstoreSettings(LoggingConfigurable):
             Those found while loading come first. Empty where all is well.
         """
         found = list(self.problems)
-        for check in (self._check_store, lambda: self._check_prefixes(root_dir), self._check_directories):
+        checks = (
+            self._check_store,
+            self._check_lists,
+            lambda: self._check_prefixes(root_dir),
+            self._check_directories,
+        )
+        for check in checks:
             try:
                 found += check()
             except (OSError, ValueError) as e:
@@ -411,6 +433,18 @@ class BookstoreSettings(LoggingConfigurable):
             )
         if self.s3_ca_bundle and not os.path.isfile(self.s3_ca_bundle):  # noqa: PTH113 - Path.is_file may raise
             yield self._problem("s3_ca_bundle", "is no file.", "Give the path of a file of PEM certificates.")
+
+    def _check_lists(self) -> Iterable[SettingProblem]:
+        for trait, example in (("archive_globs", "*.ipynb"), ("s3_cloning_buckets", "team-*")):
+            strange = next((item for item in getattr(self, trait) if _LIST_IN_ITEM.fullmatch(item)), None)
+            if strange is not None:
+                yield self._problem(
+                    trait,
+                    f"holds {shown_value(trait, strange)}, which is a list inside of a glob.",
+                    f'Right would be ["{example}", "…"] in a file, and on a command line '
+                    f"'--BookstoreSettings.{trait}={example}' once for each glob.",
+                    blocks=trait == "archive_globs",
+                )
 
     def _check_prefixes(self, root_dir: str) -> Iterable[SettingProblem]:
         seen: dict[str, str] = {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bookstore.errors import ContentTooLarge
+from bookstore.nesting import is_too_deep
 from bookstore.results import CellChange, Comparison
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ class _Notebook:
 def compare(before: bytes, after: bytes, *, before_side: Side, after_side: Side) -> Comparison:
     """Compare two contents: as notebooks if both are, else as texts if both are UTF-8, else as bytes.
 
-    Notebooks of older formats are brought to nbformat 4 in memory. In nbdime's diff, MIME data that are no text stand
-    as their JSON text. The work may take seconds and is to be done in a worker thread.
+    Notebooks of older formats are brought to nbformat 4 in memory; one that is nested deeper than
+    `bookstore.nesting.MAX_NESTING` is compared as a text. In nbdime's diff, MIME data that are no text stand as their
+    JSON text. The work may take seconds and is to be done in a worker thread.
 
     Parameters
     ----------
@@ -84,10 +86,25 @@ def compare(before: bytes, after: bytes, *, before_side: Side, after_side: Side)
     old_text, new_text = _text(before), _text(after)
     if old_text is None or new_text is None:
         return Comparison(before_side, after_side, kind="binary", identical=identical)
-    old, new = _notebook(old_text), _notebook(new_text)
+    try:
+        found = _of_notebooks(old_text, new_text, before_side, after_side, identical=identical)
+    except RecursionError:
+        # No depth that is allowed leads here, unless the caller's own stack is deep already.
+        found = None
+    if found is not None:
+        return found
+    diff = "" if identical else unified_diff(old_text, new_text, _name(before_side), _name(after_side))
+    return Comparison(before_side, after_side, kind="text", identical=identical, text_diff=diff)
+
+
+def _of_notebooks(
+    old_text: str, new_text: str, before_side: Side, after_side: Side, *, identical: bool
+) -> Comparison | None:
+    """The comparison of two notebooks; None where one of the texts is none."""
+    old = _notebook(old_text)
+    new = _notebook(new_text) if old is not None else None
     if old is None or new is None:
-        diff = "" if identical else unified_diff(old_text, new_text, _name(before_side), _name(after_side))
-        return Comparison(before_side, after_side, kind="text", identical=identical, text_diff=diff)
+        return None
     if identical:
         return Comparison(before_side, after_side, kind="notebook", identical=True)
     pairs, nbdime_diff = _align(old, new)
@@ -164,7 +181,7 @@ def _notebook(text: str) -> _Notebook | None:
         document = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(document, dict) or type(document.get("nbformat")) is not int:
+    if not isinstance(document, dict) or type(document.get("nbformat")) is not int or is_too_deep(document):
         return None
     numbers = {name: document.get(name) for name in _NUMBERS}
     is_old = document["nbformat"] < 4

@@ -12,17 +12,18 @@ import json
 import logging
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from bookstore.errors import AccessDenied, InvalidRequest, ObjectMissing, PreconditionFailed, StorageError
+from bookstore.nesting import is_too_deep
 from bookstore.results import Label
 from bookstore.s3_paths import MAX_KEY_BYTES, reserved_key
 
 if TYPE_CHECKING:
-    from bookstore.storage.base import ObjectStore
+    from bookstore.storage.base import ObjectStore, Receipt
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -102,6 +103,8 @@ class LabelBook:
         With its fields filled in.
     now : callable
         Tells the time.
+    before_write, after_write : callable, optional
+        As for `bookstore.publishing.Shelf`.
     """
 
     def __init__(
@@ -110,10 +113,14 @@ class LabelBook:
         prefix: str,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        before_write: Callable[[], Awaitable[None]] | None = None,
+        after_write: Callable[[Receipt], None] | None = None,
     ) -> None:
         self._store = store
         self._prefix = prefix
         self._now = now
+        self._before_write = before_write
+        self._after_write = after_write
 
     def key(self, path: str) -> str:
         """Where the labels of a path's versions are kept."""
@@ -154,8 +161,12 @@ class LabelBook:
             What is there was not written by bookstore, or by a newer one; it is not written over.
         PreconditionFailed
             Others wrote the same labels all the time.
+        BucketNotVersioned
+            The bucket keeps no versions, so that what the labels said before would be lost.
         StorageError
         """
+        if self._before_write is not None:
+            await self._before_write()
         if change.pinned:
             await self._tag(key, version_id, pinned=True)
         label = await self._write(path, version_id, change)
@@ -174,7 +185,7 @@ class LabelBook:
                 labels[version_id] = entry
             body = json.dumps({**document, "labels": labels}, ensure_ascii=False, indent=1).encode()
             try:
-                await self._store.put(
+                receipt = await self._store.put(
                     self.key(path),
                     body,
                     sha256=hashlib.sha256(body).hexdigest(),
@@ -185,6 +196,8 @@ class LabelBook:
             except PreconditionFailed:
                 await asyncio.sleep(random.uniform(0, _PAUSE))  # noqa: S311  (no secret)
             else:
+                if self._after_write is not None:
+                    self._after_write(receipt)
                 return label
         raise PreconditionFailed(
             f"labelling a version of {path!r}: {MAX_RACES} times another writer of its labels was faster",
@@ -213,8 +226,10 @@ def _document(content: bytes, path: str, where: str) -> dict[str, Any]:
     hint = f"Look at {where} and its earlier versions; labels are not written over it."
     try:
         document = json.loads(content)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise LabelsUnreadable(f"reading the labels of {path!r}: {where} is no JSON", hint) from e
+    if is_too_deep(document):
+        raise LabelsUnreadable(f"reading the labels of {path!r}: {where} is nested too deeply", hint)
     is_known = isinstance(document, dict) and type(document.get("format")) is int
     if is_known and document["format"] > _FORMAT:
         raise LabelsUnreadable(

@@ -451,7 +451,12 @@ class Library:
     def _versions(self, area: str) -> Versions:
         prefix = self._prefix(area)
         if area not in self._histories:
-            self._histories[area] = Versions(self.service.store, prefix)
+            self._histories[area] = Versions(
+                self.service.store,
+                prefix,
+                before_write=self.service.require_versioned,
+                after_write=self.service.require_version,
+            )
         return self._histories[area]
 
     @cached_property
@@ -466,6 +471,7 @@ class Library:
             host=self.service.host,
             root_dir=self.service.root_dir,
             before_write=self.service.require_versioned,
+            after_write=self.service.require_version,
         )
 
     @cached_property
@@ -476,6 +482,7 @@ class Library:
             host=self.service.host,
             root_dir=self.service.root_dir,
             before_write=self.service.require_versioned,
+            after_write=self.service.require_version,
         )
 
     async def _file(self, path: str) -> bytes:

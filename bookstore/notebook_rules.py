@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from bookstore.errors import NotebookInvalid
+from bookstore.nesting import MAX_NESTING, is_too_deep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,9 +60,13 @@ def checked_notebook(content: bytes) -> None:
     ------
     NotebookInvalid
         Tells the first `FAULTS_NAMED` faults: the cell, by its number from 1 and its id if it has one, and the rule.
+        Or it is nested more than `MAX_NESTING` levels deep, which many programs that read notebooks cannot take.
     """
-    notebook = _parsed(content)
-    faults = list(itertools.islice(_faults(notebook), FAULTS_NAMED + 1))
+    try:
+        notebook = _parsed(content)
+        faults = list(itertools.islice(_faults(notebook), FAULTS_NAMED + 1))
+    except RecursionError as e:
+        raise _nested_too_deeply() from e
     if faults:
         more = "; and more" if len(faults) > FAULTS_NAMED else ""
         raise NotebookInvalid(f"The notebook is invalid: {'; '.join(faults[:FAULTS_NAMED])}{more}")
@@ -76,11 +81,18 @@ def _parsed(content: bytes) -> dict[str, Any]:
         raise NotebookInvalid(f"The notebook is not UTF-8: byte {e.start} is {content[e.start]:#04x}") from e
     except ValueError as e:
         raise NotebookInvalid(f"The notebook is not JSON: {e}") from e
-    except RecursionError as e:
-        raise NotebookInvalid("The notebook is not JSON that can be read: it is nested too deeply") from e
+    if is_too_deep(document):
+        raise _nested_too_deeply()
     if not isinstance(document, dict):
         raise NotebookInvalid(f"The notebook is invalid: it must be an object, not {_kind(document)}")
     return document
+
+
+def _nested_too_deeply() -> NotebookInvalid:
+    return NotebookInvalid(
+        f"The notebook is nested too deeply: at most {MAX_NESTING} lists and objects may lie within one another",
+        "Clear the output or remove the metadata that hold such data, save the notebook, and try again.",
+    )
 
 
 def _refused_constant(name: str) -> None:

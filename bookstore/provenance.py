@@ -22,6 +22,8 @@ MAX_METADATA_BYTES = 2000
 
 _NAME = "bookstore-"
 _ENCODED = "b64."
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NUMBER = re.compile(r"[0-9]{1,19}")
 # Single blanks only: signing joins several, and not every server does the same.
 _PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")
 
@@ -74,8 +76,8 @@ class Provenance:
     from_key, from_version : str
         The version whose bytes these are: what was restored, cloned, published or scheduled; otherwise empty.
     previous_key, previous_record : str
-        The key that a renamed path had before, and the record of its last save there as far as this server knows it;
-        otherwise empty.
+        The key that a renamed path had before, and the record of its last save there as far as this server knows it.
+        A record without a key: the file is new and goes on under its path, where it was deleted. Otherwise empty.
     """
 
     record_id: str
@@ -139,21 +141,30 @@ def from_metadata(metadata: Mapping[str, str]) -> Provenance | None:
     Returns
     -------
     Provenance or None
-        None where the object carries no record id, or what it carries cannot be read: somebody else wrote it.
+        None where the object carries no record id, or what it carries is not what `to_metadata` writes: somebody else
+        wrote it, and a history or a reader that went by it would be led astray.
     """
     values: dict[str, Any] = {}
+    ours = {name: metadata[name] for name in map(_NAME.__add__, _FIELDS.values()) if name in metadata}
+    if sum(len(name) + len(value) for name, value in ours.items()) > MAX_METADATA_BYTES:
+        return None
     try:
         for field, short in _FIELDS.items():
-            encoded = metadata.get(_NAME + short)
+            encoded = ours.get(_NAME + short)
             if encoded is not None:
                 values[field] = decode_value(encoded)
         if "saved_at" in values:
             values["saved_at"] = datetime.fromisoformat(values["saved_at"]).timestamp()
-        for number in ("generation", "sequence"):
-            values[number] = int(values.get(number, 0))
-        return Provenance(**values)
-    except (TypeError, ValueError, OverflowError):
+            # Whoever shows it makes a date of it again, in whatever time zone.
+            datetime.fromtimestamp(values["saved_at"], timezone.utc)
+        for name in ("generation", "sequence"):
+            if name in values and not _NUMBER.fullmatch(values[name]):
+                return None
+            values[name] = int(values.get(name, 0))
+        found = Provenance(**values)
+    except (TypeError, ValueError, OverflowError, OSError):
         return None
+    return found if found.record_id and _SHA256.fullmatch(found.sha256) else None
 
 
 def altered(version_id: str, path: str, expected: str, found: str) -> IntegrityError:

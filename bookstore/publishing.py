@@ -61,6 +61,9 @@ class Shelf:
         The origin of what is put there, as in `Provenance`.
     before_write : callable
         Awaited before anything is written; raises `BucketNotVersioned` where a write would replace what is there.
+    after_write : callable, optional
+        Gets the receipt of each write; raises `BucketNotVersioned` where it tells that the bucket keeps no versions
+        any more, so that nobody takes for kept what the next write replaces.
     """
 
     #: What a notebook on the shelf is, and the command that lists all of them, for messages.
@@ -75,12 +78,14 @@ class Shelf:
         host: str,
         root_dir: str,
         before_write: Callable[[], Awaitable[None]],
+        after_write: Callable[[Receipt], None] | None = None,
     ) -> None:
         self.store = store
         self.prefix = s3_key(prefix)
         self.host = host
         self.root_dir = root_dir
         self._before_write = before_write
+        self._after_write = after_write if after_write is not None else _trusted
 
     async def put(
         self,
@@ -113,7 +118,9 @@ class Shelf:
         NotANotebook, NotebookInvalid, PathError, InvalidRequest
         IntegrityError
             The bytes are not those of ``source``, or the store holds others than were sent.
-        BucketNotVersioned, StorageError
+        BucketNotVersioned
+            Nothing was written; or the store gave what was written no version id.
+        StorageError
         """
         key = self._key(path)
         chosen = self._chosen(parameters)
@@ -145,6 +152,7 @@ class Shelf:
             content_type=NOTEBOOK_TYPE,
             timeout=attempt_timeout(len(content)),
         )
+        self._after_write(receipt)
         await self._prove(receipt, sha256)
         return self._published(key, receipt.version_id, provenance, chosen)
 
@@ -377,6 +385,10 @@ def fitted_metadata(metadata: dict[str, str], carried: Mapping[str, str]) -> dic
     if metadata_size(fitted) + metadata_size(carried) > MAX_METADATA_BYTES:
         raise PathError("the paths are too long to travel together as metadata of one object")
     return {**fitted, **carried}
+
+
+def _trusted(receipt: Receipt) -> None:
+    """Take a write as it is."""
 
 
 def _examined(content: bytes) -> str:

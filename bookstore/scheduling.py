@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from bookstore.errors import IntegrityError, InvalidRequest, ObjectMissing, PreconditionFailed
+from bookstore.nesting import MAX_NESTING, is_too_deep
 from bookstore.provenance import decode_value, encode_value
 from bookstore.publishing import Shelf, metadata_size
 from bookstore.s3_paths import RESERVED, reserved_key
@@ -48,7 +49,8 @@ def checked_parameters(parameters: object) -> dict[str, Any]:
     Raises
     ------
     InvalidRequest
-        They are no mapping, a name is no identifier, a value is not one of JSON, or all are longer than 64 KiB.
+        They are no mapping, a name is no identifier, a value is not one of JSON or nested more than `MAX_NESTING`
+        levels deep, or all are longer than 64 KiB.
     """
     if parameters is None:
         return {}
@@ -72,6 +74,12 @@ def checked_parameters(parameters: object) -> dict[str, Any]:
 
 
 def _json_value(name: str, value: object) -> Any:
+    if is_too_deep(value):
+        raise InvalidRequest(
+            f"The parameter {name!r} is nested too deeply: at most {MAX_NESTING} lists and objects may lie within one "
+            "another.",
+            "Put such a value into a file, and give its address.",
+        )
     try:
         copy = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as e:
@@ -155,10 +163,14 @@ class Schedules(Shelf):
         key = reserved_key(self.prefix, f"parameters/{sha256}.json")
         # Before the copy that names it: a copy without its parameters is never there.
         try:
-            await self.store.put(key, content, sha256=sha256, content_type="application/json", if_none_match=True)
+            receipt = await self.store.put(
+                key, content, sha256=sha256, content_type="application/json", if_none_match=True
+            )
         except PreconditionFailed:
             # The same parameters were given before. Unless a racing write was refused as well, which S3 may do.
             await self.store.head(key)
+        else:
+            self._after_write(receipt)
         return {PARAMETERS_KEY: encode_value(key)}
 
     async def _parameters(self, info: ObjectInfo) -> dict[str, Any]:

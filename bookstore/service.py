@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 import time
 from collections import OrderedDict, deque
@@ -20,7 +21,15 @@ from bookstore._version import __version__
 from bookstore.bookstore_config import BookstoreSettings, SettingProblem, validate_bookstore
 from bookstore.delivery import Courier, Delivered, Parcel
 from bookstore.disk import FLEETING, Disk, filesystem_type
-from bookstore.errors import BookstoreError, EntryCorrupt, OutboxError, PathError, SettingsError, StorageError
+from bookstore.errors import (
+    BookstoreError,
+    BucketNotVersioned,
+    EntryCorrupt,
+    OutboxError,
+    PathError,
+    SettingsError,
+    StorageError,
+)
 from bookstore.identity import current_user
 from bookstore.intake import Draft, Intake
 from bookstore.labels import PIN_TAG, UNPINNED
@@ -32,9 +41,10 @@ from bookstore.retry import slow_retry
 from bookstore.s3_paths import object_key, reserved_key, s3_display_path
 from bookstore.shipper import Report, Shipper
 from bookstore.status import NAMES_SHOWN, NO_BUCKET, ArchiveStatus, LastVersion, Problem, iso
+from bookstore.storage.base import Versioning
 
 if TYPE_CHECKING:
-    from bookstore.storage.base import ObjectStore
+    from bookstore.storage.base import ObjectStore, Receipt
 
 #: Seconds after the start until the store is looked at: starting up comes first.
 PROBE_DELAY = 2.0
@@ -53,6 +63,9 @@ LOOKS_IN_DOUBT = 10
 
 #: Seconds between two attempts to bring unprotected saves to safety.
 PROTECT_INTERVAL = 0.5
+
+#: Seconds for which the bucket's word that it keeps versions holds, before people's own writes ask again.
+VERSIONING_TRUSTED = 60.0
 
 #: Places of the connection pool that shipping leaves to people who read.
 READERS = 2
@@ -131,6 +144,7 @@ class ArchiveService:
         self._left: tuple[LeftBehind, ...] = ()
         self._last_records: OrderedDict[str, str] = OrderedDict()
         self._other_stores: OrderedDict[str, ObjectStore] = OrderedDict()
+        self._versioning_known_until = -math.inf
         self._undecided = 0
         self._told_problems = False
         self._shipping = asyncio.Event()
@@ -217,11 +231,20 @@ class ArchiveService:
         reason: str = "save",
         source: str = "file",
         previous_path: str = "",
+        is_continued: bool = False,
         queued_time: float | None = None,
         from_key: str = "",
         from_version: str = "",
     ) -> Draft:
-        """Draw a ticket for a save: its place in the order, and everything else but its bytes."""
+        """Draw a ticket for a save: its place in the order, and everything else but its bytes.
+
+        ``is_continued`` says that a file of that path, if it was deleted, goes on: a tab was left open and saved.
+        """
+        if previous_path:
+            # What is saved there from now on is another file.
+            previous_record = self._last_records.pop(previous_path, "")
+        else:
+            previous_record = self._last_records.get(path, "") if is_continued else ""
         return Draft(
             path=path,
             key=self._key(path),
@@ -231,7 +254,7 @@ class ArchiveService:
             reason=reason,
             source=source,
             previous_key=(self._key(previous_path) or "") if previous_path else "",
-            previous_record=self._last_records.get(previous_path, ""),
+            previous_record=previous_record,
             from_key=from_key,
             from_version=from_version,
         )
@@ -285,8 +308,39 @@ class ArchiveService:
         """
         for problem in self.blocking_problems:
             raise SettingsError(f"{problem.trait}: {problem.message}", problem.hint)
-        if not self.shipper.courier.is_versioned:
-            await self.shipper.courier.check_bucket()
+        courier = self.shipper.courier
+        asked_at = time.monotonic()
+        if self.settings.allow_unversioned or (courier.is_versioned and asked_at < self._versioning_known_until):
+            return
+        # Somebody may have suspended versioning since. Where the store does not tell, the version id that each write
+        # gets must do, which `require_version` looks at: to write a probe every minute would be too much.
+        if courier.is_versioned and (await self.store.probe()).versioning in (Versioning.SUSPENDED, Versioning.OFF):
+            self.forget_versioning()
+        if not courier.is_versioned:
+            await courier.check_bucket()
+        self._versioning_known_until = asked_at + VERSIONING_TRUSTED
+
+    def require_version(self, receipt: Receipt) -> None:
+        """See, after a write past the shipper, that the bucket still keeps versions; if not, all ask it again.
+
+        Raises
+        ------
+        BucketNotVersioned
+            What was written got no version id, and ``allow_unversioned`` is off.
+        """
+        if receipt.version_id not in (None, "null") or self.settings.allow_unversioned:
+            return
+        self.forget_versioning()
+        raise BucketNotVersioned(
+            f"storing {receipt.key!r}: the bucket {self.store.bucket!r} gave it no version id, since it keeps no "
+            "versions any more; the object is there, and the next one of this key would replace it",
+            "Enable versioning on the bucket and do it again; bookstore doctor tells the command.",
+        )
+
+    def forget_versioning(self) -> None:
+        """Have the bucket asked again whether it keeps versions, before anything more is written."""
+        self.shipper.courier.is_versioned = self.settings.allow_unversioned
+        self._versioning_known_until = -math.inf
 
     def store_for(self, bucket: str) -> ObjectStore:
         """The store over another bucket of the same endpoint and credentials; it lives as long as the archive."""
@@ -359,6 +413,7 @@ class ArchiveService:
             self._end_background,
             self.shipper.stop,
             self._protect_all,
+            self._remove_again,
             self._tell_end,
             lambda: asyncio.to_thread(self.outbox.close),
             self.store.aclose,
@@ -422,6 +477,8 @@ class ArchiveService:
                 await self._guarded(self._make_up_for_missed)
             elif self.intake.trouble is not None:
                 await self._guarded(lambda: asyncio.to_thread(self.intake.rehearse))
+            if self._removal_trouble is not None:
+                await self._remove_again()
             await asyncio.sleep(PROTECT_INTERVAL if self.intake.trouble else 1.0)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -467,6 +524,14 @@ class ArchiveService:
         if owner is None or owner.destination == self.destination:
             return True
         return owner.root_dir == self.root_dir and not owner.has_delivered
+
+    async def _remove_again(self) -> None:
+        try:
+            await self.shipper.remove_again()
+        except OutboxError as e:
+            self._removal_trouble = e
+        else:
+            self._removal_trouble = None
 
     async def _protect_all(self) -> None:
         for parcel in list(self.shipper.parcels()):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: How often a version is read before it counts as unreadable, where the error may pass by itself.
 ATTEMPTS = 4
 
-#: How many versions without provenance are named; they are all counted.
+#: How many versions of keys that bookstore never wrote are named; they are all counted.
 NAMED = 100
 
 #: The code of a label or of parameters that are no JSON.
@@ -90,6 +90,22 @@ class Unproven(Result):
 
 
 @dataclass(frozen=True)
+class Foreign(Result):
+    """A version of a key of bookstore's that bookstore did not write, later than one that it did.
+
+    Attributes
+    ----------
+    key, version_id : str
+    is_newest : bool
+        True where it is what everybody reads who asks for no version.
+    """
+
+    key: str
+    version_id: str
+    is_newest: bool
+
+
+@dataclass(frozen=True)
 class Verified(Result):
     """What reading everything again has shown.
 
@@ -104,17 +120,21 @@ class Verified(Result):
     own : int
         Versions of bookstore's own labels, parameters and probes. They carry no provenance; their JSON could be parsed.
     without_provenance : int
-        Versions of other programs: they could be read and say nothing of what they should be.
+        Versions of other programs that replaced nothing of bookstore's: they could be read and say nothing of what
+        they should be. What bookstore 2 wrote is among them.
     altered : tuple of Altered
     unreadable : tuple of Unreadable
     unproven : tuple of Unproven
         The first of those without provenance.
+    foreign : tuple of Foreign
+        All versions of other programs that lie upon one of bookstore's; first those that are the newest of their key.
     """
 
     _nested: ClassVar[dict[str, type[Result]]] = {
         "altered": Altered,
         "unreadable": Unreadable,
         "unproven": Unproven,
+        "foreign": Foreign,
     }
 
     checked: int = 0
@@ -125,6 +145,7 @@ class Verified(Result):
     altered: tuple[Altered, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     unproven: tuple[Unproven, ...] = ()
+    foreign: tuple[Foreign, ...] = ()
 
     @property
     def is_fine(self) -> bool:
@@ -144,7 +165,8 @@ async def verify(
     """Read every version below folders and of keys, and compare its SHA-256 with that in its provenance.
 
     A version that is altered or cannot be read is told, and the rest is read all the same. Memory grows with the
-    number of such versions only: of each version that is being read, one piece is held at a time.
+    number of such versions only, and with those of other programs of one key: of each version that is being read, one
+    piece is held at a time.
 
     Parameters
     ----------
@@ -166,9 +188,9 @@ async def verify(
         The versions cannot be listed.
     """
     verification = _Verification(store, progress, pause)
-    rows: asyncio.Queue[ObjectVersion | None] = asyncio.Queue(2 * concurrency)
+    rows: asyncio.Queue[_Place | None] = asyncio.Queue(2 * concurrency)
     readers = [asyncio.create_task(verification.read_all(rows)) for _ in range(concurrency)]
-    lister = asyncio.create_task(_list_into(rows, concurrency, _rows(store, folders, keys)))
+    lister = asyncio.create_task(verification.list_into(rows, concurrency, _rows(store, folders, keys)))
     try:
         await asyncio.gather(lister, *readers)
     finally:
@@ -201,13 +223,44 @@ async def _rows_of(store: ObjectStore, key: str) -> AsyncIterator[ObjectVersion]
         )
 
 
-async def _list_into(
-    rows: asyncio.Queue[ObjectVersion | None], readers: int, listing: AsyncIterator[ObjectVersion]
-) -> None:
-    async for row in listing:
-        await rows.put(row)
-    for _ in range(readers):
-        await rows.put(None)
+@dataclass
+class _Key:
+    """What is known of a key some of whose versions are still to be read.
+
+    Attributes
+    ----------
+    listed : int
+        Its rows so far, the newest first.
+    is_listed : bool
+        Whether these are all.
+    waiting : int
+        Rows that were not read yet.
+    oldest_proven : int
+        The place of the oldest version that bookstore wrote; -1 for none.
+    unproven : list
+        The versions that it did not write, each with its place.
+    """
+
+    listed: int = 0
+    is_listed: bool = False
+    waiting: int = 0
+    oldest_proven: int = -1
+    unproven: list[tuple[int, ObjectVersion]] = field(default_factory=list)
+
+    def next_place(self, row: ObjectVersion) -> _Place:
+        place = _Place(row, self, self.listed)
+        self.listed += 1
+        self.waiting += 1
+        return place
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A row among those of its key."""
+
+    row: ObjectVersion
+    key: _Key
+    number: int
 
 
 @dataclass
@@ -226,6 +279,7 @@ class _Verification:
     altered: list[Altered] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     unproven: list[Unproven] = field(default_factory=list)
+    foreign: list[Foreign] = field(default_factory=list)
 
     def report(self) -> Verified:
         return Verified(
@@ -237,19 +291,52 @@ class _Verification:
             tuple(sorted(self.altered, key=lambda fault: fault.key)),
             tuple(sorted(self.unreadable, key=lambda fault: fault.key)),
             tuple(self.unproven),
+            tuple(sorted(self.foreign, key=lambda version: (not version.is_newest, version.key))),
         )
 
-    async def read_all(self, rows: asyncio.Queue[ObjectVersion | None]) -> None:
-        while (row := await rows.get()) is not None:
-            if row.is_delete_marker:
+    async def list_into(
+        self, places: asyncio.Queue[_Place | None], readers: int, listing: AsyncIterator[ObjectVersion]
+    ) -> None:
+        name, key = None, _Key()
+        async for row in listing:
+            if row.key != name:
+                self._all_listed(key)
+                name, key = row.key, _Key()
+            await places.put(key.next_place(row))
+        self._all_listed(key)
+        for _ in range(readers):
+            await places.put(None)
+
+    async def read_all(self, places: asyncio.Queue[_Place | None]) -> None:
+        while (place := await places.get()) is not None:
+            if place.row.is_delete_marker:
                 self.markers += 1
             else:
-                await self._check(row)
+                await self._check(place)
+            place.key.waiting -= 1
+            self._settle(place.key)
             self.seen += 1
             if self.progress is not None:
                 self.progress(self.seen, self.bytes)
 
-    async def _check(self, row: ObjectVersion) -> None:
+    def _all_listed(self, key: _Key) -> None:
+        key.is_listed = True
+        self._settle(key)
+
+    def _settle(self, key: _Key) -> None:
+        """Once all of a key was read: what others wrote upon bookstore's versions is another matter than the rest."""
+        if not key.is_listed or key.waiting:
+            return
+        for place, row in sorted(key.unproven, key=lambda found: found[0]):
+            if place < key.oldest_proven:
+                self.foreign.append(Foreign(row.key, row.version_id, row.is_latest))
+                continue
+            self.without_provenance += 1
+            if len(self.unproven) < NAMED:
+                self.unproven.append(Unproven(row.key, row.version_id))
+
+    async def _check(self, place: _Place) -> None:
+        row = place.row
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 read = await self._read(row)
@@ -263,14 +350,13 @@ class _Verification:
         self.bytes += read.size
         if read.expected is not None:
             self.checked += 1
+            place.key.oldest_proven = max(place.key.oldest_proven, place.number)
             self._compare(row, read.expected, read.found)
         elif _OWN.fullmatch(row.key):
             self.own += 1
             self._check_own(row, read)
         else:
-            self.without_provenance += 1
-            if len(self.unproven) < NAMED:
-                self.unproven.append(Unproven(row.key, row.version_id))
+            place.key.unproven.append((place.number, row))
 
     def _compare(self, row: ObjectVersion, expected: str, found: str) -> None:
         if found != expected:
@@ -295,7 +381,7 @@ class _Verification:
                 size += len(chunk)
                 if is_parsed and size <= _LARGEST_DOCUMENT:
                     pieces.append(bytes(chunk))
-        expected = provenance.sha256.lower() if provenance is not None else None
+        expected = provenance.sha256 if provenance is not None else None
         return _Read(expected, digest.hexdigest(), size, b"".join(pieces))
 
 

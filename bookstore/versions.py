@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from bookstore import lineage_cursor
 from bookstore.errors import ContentTooLarge, InvalidRequest, ObjectMissing
 from bookstore.labels import LabelBook, LabelChange
-from bookstore.lineage import Lineage, LineageRow, Stream, list_key
+from bookstore.lineage import LARGEST_PAGE, Lineage, LineageRow, Stream, earlier_name, list_key
 from bookstore.provenance import altered, from_metadata
 from bookstore.results import History, Version
 from bookstore.s3_paths import object_key, path_from_key
@@ -18,14 +18,18 @@ from bookstore.storage.base import ObjectVersion
 from bookstore.version_details import Detail, Details, together
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from bookstore.provenance import Provenance
     from bookstore.results import Label
-    from bookstore.storage.base import ObjectBody, ObjectInfo, ObjectStore
+    from bookstore.storage.base import ObjectBody, ObjectInfo, ObjectStore, Receipt
 
 #: Rows of one page.
 MAX_LIMIT: Final = 1000
+
+#: HEADs that reading without details, or a version id that may be nowhere, may cost for the sake of renames.
+FEW: Final = 100
 
 
 class Versions:
@@ -38,20 +42,29 @@ class Versions:
     store : ObjectStore
     prefix : str
         With its fields filled in: ``workspace``, ``published`` or ``scheduled``, or what the settings call them.
+    before_write, after_write : callable, optional
+        For labels, as for `bookstore.publishing.Shelf`.
     """
 
-    def __init__(self, store: ObjectStore, prefix: str) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        prefix: str,
+        *,
+        before_write: Callable[[], Awaitable[None]] | None = None,
+        after_write: Callable[[Receipt], None] | None = None,
+    ) -> None:
         self.store = store
         self.prefix = prefix
         self._details = Details(store)
-        self._labels = LabelBook(store, prefix)
+        self._labels = LabelBook(store, prefix, before_write=before_write, after_write=after_write)
 
     async def history(self, path: str, *, limit: int = 50, cursor: str | None = None, details: bool = True) -> History:
         """A page of the versions of a path, newest first, those of its earlier names included.
 
-        One listing and one GET of the labels for each name on the page and, with details, one HEAD for each version
-        that is shown for the first time. A name that was given to another notebook after the rename costs
-        a few HEADs more, and a listing more for each 1,000 versions of that notebook.
+        One listing and one GET of the labels for each name on the page, and one HEAD for each version that is shown for
+        the first time. A name that was given to another notebook after the rename costs a few HEADs more, and a listing
+        more for each 1,000 versions of that notebook; one that the notebook got back, a listing for each time.
 
         Parameters
         ----------
@@ -62,8 +75,9 @@ class Versions:
         cursor : str, optional
             Of the page before.
         details : bool
-            Without them the provenance is left out, and an earlier name is looked for only at the oldest version of a
-            name.
+            Without them the provenance is left out, and the first page, if it has more than 100 rows and the path has
+            more than those, needs no HEADs: it has the path's own rows. Renames among them are looked for when the
+            page after it is asked for.
 
         Returns
         -------
@@ -94,7 +108,10 @@ class Versions:
             labels=self._labels,
             is_detailed=details,
         )
-        rows = await lineage.take(limit)
+        may_be_unseen = not details and cursor is None and limit > FEW
+        rows = await lineage.take_unseen(limit) if may_be_unseen else None
+        if rows is None:
+            rows = await lineage.take(limit)
         ahead = await lineage.peek()
         if ahead is not None and rows and details and _may_be_same(rows[-1].row, ahead.row):
             ahead = replace(ahead, detail=await lineage.detail(ahead.row))
@@ -120,26 +137,25 @@ class Versions:
     async def locate(self, path: str, version_id: str) -> Version:
         """One version of a path, with details, be it under an earlier name.
 
-        One that is stored under the path itself is found at once; for an earlier name the history is followed back.
+        One that is stored under the path itself is found at once; for an earlier name the history is followed back,
+        if a version with this id is under any of the names that a few looks tell.
 
         Raises
         ------
         ObjectMissing
-            It is nowhere in the history, or is a delete marker, which has no content.
+            It is nowhere in the history, or is a delete marker, which has no content. A rename in the middle of more
+            than 100 versions is known if the history down to it was shown lately.
         PathError, InvalidRequest, StorageError
         """
         key = object_key(self.prefix, path)
         if not version_id:
             raise InvalidRequest(f"a version of {path!r}: no version id is given", "Give one that the history shows.")
-        info = await self._head(key, version_id)
-        if info is None:
-            info = await self._find_earlier(key, version_id, thorough=False)
-        if info is None:
-            info = await self._find_earlier(key, version_id, thorough=True)
+        info = await self._head(key, version_id) or await self._find_earlier(key, version_id)
         if info is None:
             raise ObjectMissing(
                 f"the history of {path!r} has no version {version_id!r} with a content",
-                "Give the version id of a version that the history shows, and that is no delete marker.",
+                "Give the version id of a version that the history shows and that is no delete marker, and the path "
+                "that the history shows beside it.",
             )
         return await self._located(info, version_id)
 
@@ -217,6 +233,8 @@ class Versions:
             There is nothing to change, or a text is too long.
         ObjectMissing
             There is no such version.
+        BucketNotVersioned
+            The bucket keeps no versions, nor what the labels said before.
         PathError, StorageError
         """
         change = LabelChange(name, note, pinned, by)
@@ -233,21 +251,71 @@ class Versions:
         except ObjectMissing:
             return None
 
-    async def _find_earlier(self, key: str, version_id: str, *, thorough: bool) -> ObjectInfo | None:
-        """Look for a version under the earlier names of a path.
+    async def _find_earlier(self, key: str, version_id: str) -> ObjectInfo | None:
+        """Look for a version under the earlier names of a path."""
+        renames = await self._likely_renames(key, version_id)
+        if renames is None:
+            return None
+        # Mostly these renames lead there. If not, the path was renamed there and back, and all its rows are looked at.
+        own = self._own_stream(key)
+        own.is_done = True
+        lineage = Lineage(self.store, self._details, self.prefix, [own])
+        for row, detail in renames:
+            lineage.follow(row, detail)
+        for one in (lineage, Lineage(self.store, self._details, self.prefix, [self._own_stream(key)])):
+            info = await self._find(one, version_id)
+            if info is not None:
+                return info
+        return None
 
-        The names are mostly found by their oldest versions; thoroughly, by the details of every version.
-        """
-        lineage = Lineage(self.store, self._details, self.prefix, [self._own_stream(key)], is_detailed=thorough)
-        while True:
-            rows = await lineage.take(MAX_LIMIT)
-            for row in rows:
-                if row.row.version_id == version_id and not row.row.is_delete_marker:
-                    return await self._head(row.row.key, version_id)
-            if lineage.is_done:
-                return None
+    async def _find(self, lineage: Lineage, version_id: str) -> ObjectInfo | None:
+        while not lineage.is_done:
             for stream in lineage.streams:
                 stream.is_listed = False
+            for row in await lineage.take(FEW):
+                if row.row.version_id == version_id and not row.row.is_delete_marker:
+                    return await self._head(row.row.key, version_id)
+        return None
+
+    async def _likely_renames(self, own: str, version_id: str) -> list[tuple[ObjectVersion, Detail]] | None:
+        """The renames to a path that a few looks tell; None where none of the names behind them has such a version.
+
+        Whether a version belongs is not asked here, only whether it is worth asking.
+        """
+        renames: list[tuple[ObjectVersion, Detail]] = []
+        keys, is_there = [own], False
+        for key in keys:
+            rows = await self._list_all(key)
+            is_there = is_there or any(row.version_id == version_id and not row.is_delete_marker for row in rows)
+            found = await self._renames(rows)
+            for _, detail in found:
+                earlier = earlier_name(self.prefix, detail)
+                if earlier is not None and earlier[1] not in keys:
+                    keys.append(earlier[1])
+            if key == own:
+                renames = found
+        return renames if is_there else None
+
+    async def _renames(self, rows: list[ObjectVersion]) -> list[tuple[ObjectVersion, Detail]]:
+        """The renames among a key's rows: all of few rows, of many the newest, the oldest and those that are known."""
+        contents = [row for row in rows if not row.is_delete_marker]
+        names = [(row.key, row.version_id) for row in contents]
+        looked_at = names if len(names) <= FEW else [names[0], names[-1]]
+        details = self._details.remembered(names) | await self._details.fetch(looked_at)
+        return [
+            (row, detail)
+            for row, name in zip(contents, names, strict=True)
+            if (detail := details.get(name)) is not None and earlier_name(self.prefix, detail) is not None
+        ]
+
+    async def _list_all(self, key: str) -> list[ObjectVersion]:
+        found: list[ObjectVersion] = []
+        is_complete = False
+        while not is_complete:
+            rows, is_complete = await list_key(self.store, key, found[-1].version_id if found else None, LARGEST_PAGE)
+            found += rows
+            is_complete = is_complete or not rows
+        return found
 
     async def _located(self, info: ObjectInfo, version_id: str) -> Version:
         path = path_from_key(self.prefix, info.key)

@@ -185,6 +185,28 @@ def test_labels_are_counted_apart_and_numbers_have_their_grammar(bucket, tmp_pat
     assert "no JSON object" in ran.out
 
 
+def test_a_version_that_another_program_put_upon_a_save_is_named_and_strictly_an_error(bucket, tmp_path):
+    cli = rooted(tmp_path, bucket.environment)
+    write(cli.root, "a.ipynb")
+    write(cli.root, "b.ipynb")
+    assert cli.run("archive", ".").code == 0
+    assert cli.run("verify", "--strict").code == 0
+    with bucket.server.client() as client:
+        evil = client.put_object(Bucket=bucket.name, Key="workspace/b.ipynb", Body=b"evil")["VersionId"]
+    ran = cli.run("verify")
+    assert ran.code == 0
+    assert ran.out.splitlines()[0] == (
+        f"not written by bookstore: s3://{bucket.name}/workspace/b.ipynb, version {evil}, and is the newest of its key"
+    )
+    assert "Warning: 1 version was not written by bookstore" in ran.out
+    strict = cli.run("verify", "--strict", "--json")
+    assert strict.code == 1
+    document = strict.json()
+    assert document["ok"] is False
+    assert document["foreign"] == [{"key": "workspace/b.ipynb", "version_id": evil, "is_newest": True}]
+    assert cli.run("verify", "a.ipynb", "--strict").code == 0
+
+
 def test_links_to_directories_are_not_followed(tmp_path):
     write(tmp_path, "top/a.ipynb")
     write(tmp_path, "elsewhere/b.ipynb")

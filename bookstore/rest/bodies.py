@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from bookstore.errors import InvalidRequest
+from bookstore.nesting import MAX_NESTING, is_too_deep
 
 #: Longest value that an error repeats, in characters.
 _SHOWN = 80
 
 #: An escape that may be one half of a character; only such text is looked at twice.
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+#: A notebook or parameters, and what is around them.
+_DEEPEST = MAX_NESTING + 2
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "text": ((str,), "a string"),
@@ -65,9 +69,11 @@ def parsed(body: bytes) -> dict[str, Any]:
     except UnicodeEncodeError as e:
         raise InvalidRequest("The body holds one half of a surrogate pair.", "Send whole characters.") from e
     except RecursionError as e:
-        raise InvalidRequest("The body is nested too deeply.", "Send a flatter document.") from e
+        raise _too_deep() from e
     except ValueError as e:
         raise InvalidRequest(f"The body is not JSON: {e}.", "Send a JSON object.") from e
+    if is_too_deep(document, _DEEPEST):
+        raise _too_deep()
     if not isinstance(document, dict):
         raise InvalidRequest(f"The body is to be a JSON object, not {shown(document)}.", "Send a JSON object.")
     return document
@@ -129,6 +135,11 @@ def _value(field: Field, value: Any) -> Any:
             return None
         return checked_version(field.name, str(value))
     return value
+
+
+def _too_deep() -> InvalidRequest:
+    hint = f"At most {MAX_NESTING} lists and objects may lie within one another."
+    return InvalidRequest("The body is nested too deeply.", hint)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -165,6 +165,39 @@ def test_one_glob_may_stand_for_a_list():
     assert _load(archive_globs="*.py").archive_globs == ["*.py"]
 
 
+@pytest.mark.parametrize("trait", ["archive_globs", "s3_cloning_buckets"])
+@pytest.mark.parametrize("written", ['["*.ipynb","*.py"]', ' [ "*.ipynb", "*.py" ] '])
+def test_a_command_line_may_give_a_list_as_json(trait, written):
+    config = KVArgParseConfigLoader([f"--BookstoreSettings.{trait}={written}"]).load_config()
+    chosen = BookstoreSettings.load(config=config)
+    assert getattr(chosen, trait) == ["*.ipynb", "*.py"]
+    assert chosen.check() == ()
+
+
+def test_a_command_line_may_give_an_option_of_a_list_several_times():
+    given_twice = ["--BookstoreSettings.archive_globs=*.ipynb", "--BookstoreSettings.archive_globs=*.py"]
+    config = KVArgParseConfigLoader(given_twice).load_config()
+    assert BookstoreSettings.load(config=config).archive_globs == ["*.ipynb", "*.py"]
+
+
+@pytest.mark.parametrize(("trait", "blocks"), [("archive_globs", True), ("s3_cloning_buckets", False)])
+@pytest.mark.parametrize(
+    "written", ["['*.ipynb','*.py']", "[*.ipynb,*.py]", '["*.ipynb",5]', '["*.ipynb" "*.py"]', '["[ab].py", "*.md"']
+)
+def test_what_looks_like_a_list_and_is_none_is_told_with_what_is_right(trait, blocks, written):
+    [problem] = _load(**{trait: [written]}).check()
+    assert (problem.trait, problem.blocks_archiving) == (trait, blocks)
+    assert "list inside of a glob" in problem.message
+    assert f"--BookstoreSettings.{trait}=" in problem.hint
+
+
+@pytest.mark.parametrize("glob", ["[0-9]*.ipynb", "[1]", "5", "true", "[a,b]*.ipynb", "*[,]*", "[ab].[cd]", "a,b"])
+def test_a_glob_with_brackets_is_a_glob(glob):
+    chosen = _load(archive_globs=[glob])
+    assert chosen.archive_globs == [glob]
+    assert chosen.check() == ()
+
+
 def test_the_parents_configuration_is_read():
     app = BookstoreSettings(config=_config(s3_bucket="from-parent"))
     chosen = BookstoreSettings.load(parent=app)

@@ -12,7 +12,7 @@ import pytest
 from bookstore.errors import AccessDenied, ObjectMissing, StoreThrottled, StoreUnreachable
 from bookstore.provenance import Provenance, to_metadata
 from bookstore.storage.memory import MemoryStore
-from bookstore.verifying import ATTEMPTS, NAMED, NOT_JSON, Verified, verify
+from bookstore.verifying import ATTEMPTS, NAMED, NOT_JSON, Foreign, Verified, verify
 
 
 async def put(store, key, content, *, saved=None):
@@ -23,8 +23,8 @@ async def put(store, key, content, *, saved=None):
     return (await store.put(key, content, sha256=digest, metadata=metadata)).version_id
 
 
-async def put_foreign(store, key, content=b"foreign"):
-    await store.put(key, content, sha256=hashlib.sha256(content).hexdigest())
+async def put_foreign(store, key, content=b"foreign", **options):
+    return (await store.put(key, content, sha256=hashlib.sha256(content).hexdigest(), **options)).version_id
 
 
 async def no_pause(seconds):
@@ -168,6 +168,56 @@ async def test_of_foreign_versions_only_the_first_are_named():
     assert result.is_fine
 
 
+@pytest.mark.parametrize("concurrency", [1, 8])
+async def test_a_foreign_version_upon_one_of_bookstore_s_is_named_and_the_newest_of_a_key_come_first(concurrency):
+    store = MemoryStore()
+    await put_foreign(store, "w/a", b"of bookstore 2")
+    await put(store, "w/a", b"one")
+    between = await put_foreign(store, "w/a", b"between")
+    await put(store, "w/a", b"two")
+    await put(store, "w/b", b"good")
+    earlier, newest = [await put_foreign(store, "w/b", content) for content in (b"evil", b"more evil")]
+    await put_foreign(store, "w/c", b"of another program alone")
+    await put(store, "w/d", b"good")
+    result = await verify(store, folders=["w/"], concurrency=concurrency)
+    assert result.foreign == (
+        Foreign("w/b", newest, is_newest=True),
+        Foreign("w/a", between, is_newest=False),
+        Foreign("w/b", earlier, is_newest=False),
+    )
+    assert (result.checked, result.without_provenance) == (4, 2)
+    assert {unproven.key for unproven in result.unproven} == {"w/a", "w/c"}
+    assert result.is_fine
+
+
+async def test_a_hidden_foreign_version_is_not_the_newest():
+    store = MemoryStore()
+    await put(store, "w/a", b"good")
+    version_id = await put_foreign(store, "w/a")
+    store.delete("w/a")
+    assert (await verify(store, keys=["w/a"])).foreign == (Foreign("w/a", version_id, is_newest=False),)
+
+
+async def test_a_forged_provenance_that_makes_no_sense_is_foreign():
+    store = MemoryStore()
+    await put(store, "w/a", b"good")
+    metadata = {**to_metadata(Provenance("record", "0" * 64, 0.0)), "bookstore-sha256": "zz"}
+    version_id = await put_foreign(store, "w/a", metadata=metadata)
+    result = await verify(store, folders=["w/"])
+    assert result.foreign == (Foreign("w/a", version_id, is_newest=True),)
+    assert not result.altered
+
+
+async def test_what_cannot_be_read_settles_its_key_all_the_same():
+    store = MemoryStore()
+    await put(store, "w/a", b"good")
+    await put_foreign(store, "w/a")
+    store.faults = lambda operation, key: AccessDenied("no") if operation == "GetObject" and key == "w/a" else None
+    await put_foreign(store, "w/b")
+    result = await verify(store, folders=["w/"])
+    assert (len(result.unreadable), result.foreign, result.without_provenance) == (2, (), 1)
+
+
 @pytest.mark.parametrize("folder", ["w/", "w/ada/"])
 async def test_bookstore_s_own_objects_are_counted_apart(folder):
     store = MemoryStore()
@@ -212,6 +262,7 @@ async def test_a_save_below_a_folder_of_that_name_is_checked_like_any_other():
 async def test_the_report_travels_as_json():
     store = MemoryStore()
     await put(store, "w/a", b"bad", saved=b"good")
+    await put(store, "w/b", b"x")
     await put_foreign(store, "w/b")
     store.faults = lambda operation, key: AccessDenied("no") if (operation, key) == ("GetObject", "w/c") else None
     await put(store, "w/c", b"x")
