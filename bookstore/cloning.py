@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import fnmatch
@@ -148,7 +149,6 @@ async def fetch(
         These are not the bytes that were stored.
     """
     _check_key(key)
-    digest = hashlib.sha256()
     pieces = []
     length = 0
     async with AsyncExitStack() as opened:
@@ -159,10 +159,17 @@ async def fetch(
         async for piece in body.chunks:
             length += len(piece)
             _check_size(source.source, length, limit)
-            digest.update(piece)
             pieces.append(piece)
-        _check_content(source.source, body.info, length, digest.hexdigest())
-    return source, b"".join(pieces)
+    # Elsewhere: everybody's requests would wait for it here.
+    content, digest = await asyncio.to_thread(_joined, pieces)
+    _check_content(source.source, body.info, length, digest)
+    return source, content
+
+
+def _joined(pieces: list[bytes]) -> tuple[bytes, str]:
+    """A content of pieces, and its SHA-256."""
+    content = b"".join(pieces)
+    return content, hashlib.sha256(content).hexdigest()
 
 
 @contextlib.contextmanager

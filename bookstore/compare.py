@@ -18,6 +18,7 @@ from bookstore.results import CellChange, Comparison
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from difflib import Match
 
     from bookstore.results import Side
 
@@ -34,6 +35,10 @@ _CELL_EFFORT: Final = 25
 _LOOKED_AT: Final = 1000
 #: Pairs of equal lines that a line diff may have to weigh; beyond, it replaces everything between the equal ends.
 _MAX_LINE_PAIRS: Final = 1_000_000
+#: Lines that a line diff may look at, again and again: so many, and for each line of the texts so many more. What takes
+#: more, because changed and equal lines alternate all the way, is replaced in the same way.
+_MAX_LOOKS: Final = 4_000_000
+_LOOKS_PER_LINE: Final = 16
 _CONTEXT: Final = 3
 
 _FIELDS: Final = ("source", "outputs", "metadata", "attachments", "cell_type", "execution_count", "id")
@@ -122,7 +127,8 @@ def _of_notebooks(
 def unified_diff(before: str, after: str, before_name: str = "before", after_name: str = "after") -> str:
     """The unified diff of two texts; empty where they are equal.
 
-    Where the texts consist of many lines that repeat, everything between their equal ends is one replacement.
+    Where the texts consist of many lines that repeat, or of many changes, everything between their equal ends is one
+    replacement.
     """
     old, new = before.splitlines(), after.splitlines()
     if old == new:
@@ -134,8 +140,58 @@ def unified_diff(before: str, after: str, before_name: str = "before", after_nam
     in_both = Counter(old)
     pairs = sum(in_both[line] for line in new)
     if pairs <= _MAX_LINE_PAIRS:
-        return "\n".join(difflib.unified_diff(old, new, before_name, after_name, lineterm="", n=_CONTEXT)) + "\n"
+        try:
+            return "\n".join(_hunks(old, new, before_name, after_name)) + "\n"
+        except _TooMuchWork:
+            pass  # what follows takes one look at each line
     return _replacement(old, new, before_name, after_name)
+
+
+class _TooMuchWork(Exception):
+    """A line diff would take too long."""
+
+
+class _BoundedMatcher(difflib.SequenceMatcher[str]):
+    """A matcher that gives up: what it does grows with the square of the lines where there are many changes."""
+
+    def __init__(self, old: Sequence[str], new: Sequence[str]) -> None:
+        self._lines = len(old)
+        self._looks_left = _MAX_LOOKS + _LOOKS_PER_LINE * (len(old) + len(new))
+        super().__init__(None, old, new)
+
+    def find_longest_match(self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None) -> Match:
+        """As difflib's own, which looks once at each line of the older side for each match.
+
+        Raises
+        ------
+        _TooMuchWork
+        """
+        self._looks_left -= (self._lines if ahi is None else ahi) - alo
+        if self._looks_left < 0:
+            raise _TooMuchWork
+        return super().find_longest_match(alo, ahi, blo, bhi)
+
+
+def _hunks(old: Sequence[str], new: Sequence[str], before_name: str, after_name: str) -> Iterator[str]:
+    """The lines of a unified diff, as difflib writes them."""
+    yield f"--- {before_name}"
+    yield f"+++ {after_name}"
+    for group in _BoundedMatcher(old, new).get_grouped_opcodes(_CONTEXT):
+        first, last = group[0], group[-1]
+        yield f"@@ -{_range(first[1], last[2])} +{_range(first[3], last[4])} @@"
+        for tag, old_start, old_end, new_start, new_end in group:
+            if tag == "equal":
+                yield from (f" {line}" for line in old[old_start:old_end])
+                continue
+            yield from (f"-{line}" for line in old[old_start:old_end])
+            yield from (f"+{line}" for line in new[new_start:new_end])
+
+
+def _range(start: int, end: int) -> str:
+    """Lines as the head of a hunk counts them: from 1, and before an empty range the line that it follows."""
+    if end - start == 1:
+        return f"{start + 1}"
+    return f"{start + (end > start)},{end - start}"
 
 
 def _replacement(old: Sequence[str], new: Sequence[str], before_name: str, after_name: str) -> str:

@@ -32,7 +32,8 @@
         ├── ContentTooLarge        more bytes than this function takes
         ├── NotANotebook           only notebooks can be had this way
         ├── NotebookInvalid        the notebook breaks a rule of its format
-        └── StillWaiting           the save is safe but not in the store yet       (transient)
+        ├── StillWaiting           the save is safe but not in the store yet       (transient)
+        └── ServerBusy             others ask for as much as can be done at a time (transient)
 
 Every error says what was being done and to what, knows whether it may pass by itself (``transient``), and carries a
 ``hint``: the next step of the person who reads it. No error carries a secret.
@@ -260,3 +261,10 @@ class StillWaiting(RequestError):
 
     transient = True
     default_hint = "Try again when bookstore status, or GET /api/bookstore, tells that nothing waits."
+
+
+class ServerBusy(RequestError):
+    """The server does as much of this kind at a time as it may without keeping others from working."""
+
+    transient = True
+    default_hint = "Try again in a few seconds."

@@ -39,6 +39,7 @@ from bookstore.rest.scheduling import (
 )
 from bookstore.rest.status import (
     BookstoreFlushHandler,
+    BookstoreNoRouteHandler,
     BookstoreOpenAPIHandler,
     BookstoreStatusHandler,
     BookstoreVersionHandler,
@@ -47,6 +48,7 @@ from bookstore.rest.status import (
 
 __all__ = [
     "LIBRARY_SETTING",
+    "NO_ROUTE",
     "ROUTES",
     "SERVICE_SETTING",
     "BookstoreVersionHandler",
@@ -105,6 +107,9 @@ ROUTES = (
     Route("/api/bookstore/fs-clone", BookstoreFSCloneAPIHandler, "fs_clone_valid"),
 )
 
+#: What answers where no route does; the last one that is asked, and no part of the documented interface.
+NO_ROUTE = Route("/api/bookstore/{path}", BookstoreNoRouteHandler)
+
 
 def build_settings_dict(validation: dict[str, bool]) -> dict[str, Any]:
     """The release and the features that the settings allow.
@@ -120,7 +125,7 @@ def build_settings_dict(validation: dict[str, bool]) -> dict[str, Any]:
 def collect_handlers(
     log: logging.Logger | logging.LoggerAdapter[Any], base_url: str, validation: dict[str, bool]
 ) -> list[tuple[str, type[BookstoreAPIHandler]]]:
-    """The routes that the settings allow; each answers with and without a trailing slash.
+    """The routes that the settings allow, and what answers beside them; each with and without a trailing slash.
 
     Parameters
     ----------
@@ -134,6 +139,6 @@ def collect_handlers(
         log.info("bookstore: no bucket is configured, so saves are not archived.")
     return [
         (url_path_join(base_url, route.pattern), route.handler)
-        for route in ROUTES
+        for route in (*ROUTES, NO_ROUTE)
         if not route.feature or validation[route.feature]
     ]

@@ -24,7 +24,7 @@ from bookstore.cli.arguments import command_parser
 from bookstore.cli.commands import COMMANDS
 from bookstore.delivery import ForeignVersion
 from bookstore.errors import BookstoreError
-from bookstore.handlers import ROUTES, collect_handlers
+from bookstore.handlers import NO_ROUTE, ROUTES, collect_handlers
 from bookstore.rest.errors import STATUSES
 from bookstore.service import ArchiveService
 from bookstore.status import NO_BUCKET, ArchiveStatus, LastVersion, Problem
@@ -146,12 +146,14 @@ def test_every_route_is_in_the_openapi_document_and_the_other_way_round(openapi)
 
 def test_every_route_is_served_where_the_settings_allow_all_and_answers_with_and_without_a_slash():
     log = logging.getLogger("test")
-    served = dict(collect_handlers(log, "/user/kylek/", dict.fromkeys(FEATURES, True)))
+    *served, (anything, no_route) = collect_handlers(log, "/user/kylek/", dict.fromkeys(FEATURES, True))
     assert len(served) == len(ROUTES)
+    assert no_route is NO_ROUTE.handler
+    assert re.fullmatch(anything, "/user/kylek/api/bookstore/no/such/route")
     for route in ROUTES:
         address = "/user/kylek" + route.path.replace("{path}", "a%20folder/b.ipynb")
         for path in (address, f"{address}/"):
-            (handler,) = [handler for pattern, handler in served.items() if re.fullmatch(pattern, path)]
+            (handler,) = [handler for pattern, handler in served if re.fullmatch(pattern, path)]
             assert handler is route.handler, path
 
 
@@ -168,7 +170,7 @@ def test_routes_of_what_the_settings_switch_off_are_not_there():
 
 
 def test_each_method_of_each_route_asks_who_one_is_and_is_no_other_class_s():
-    for route in ROUTES:
+    for route in (*ROUTES, NO_ROUTE):
         for method in ("get", "head", "put", "post", "patch", "delete"):
             inherited = getattr(RequestHandler, method)
             if (function := getattr(route.handler, method)) is inherited:

@@ -9,15 +9,23 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from jupyter_core.utils import ensure_async
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from bookstore.errors import AccessDenied, BookstoreError, ContentTooLarge, InvalidRequest, SettingsError
+from bookstore.errors import AccessDenied, BookstoreError, ContentTooLarge, InvalidRequest, ServerBusy, SettingsError
 from bookstore.library import Library
 from bookstore.pages import page_template, render_error_page
 from bookstore.rest.bodies import Field, checked, checked_version, parsed, shown
-from bookstore.rest.errors import document_of, document_of_http, foreseen, status_of, without_directories
+from bookstore.rest.errors import (
+    HintedHTTPError,
+    document_of,
+    document_of_http,
+    foreseen,
+    status_of,
+    without_directories,
+)
 from bookstore.results import Result
 from bookstore.service import ArchiveService
 
@@ -41,6 +49,9 @@ MAX_PAGE = 1000
 #: Seconds that a request may ask to wait for the store.
 MAX_TIMEOUT = 600.0
 
+#: Seconds after which who was told that the server is busy may ask again.
+RETRY_AFTER = 10
+
 #: The path of a file, in the documentation's way to write a route, and what matches it.
 PATH = "{path}"
 PATH_PATTERN = "(.+?)"
@@ -60,10 +71,38 @@ class BookstoreAPIHandler(APIHandler):
     #: Statuses that differ from those of `bookstore.rest.errors` on this route.
     statuses: ClassVar[dict[type[BookstoreError], int]] = {}
 
+    #: Whether who asked went away.
+    is_gone = False
+
+    #: Whether this request is answered with a refusal, once its body has been received.
+    _is_refused = False
+
     def initialize(self) -> None:
         """Begin with an empty body."""
         self._pieces: list[bytes] = []
         self._received = 0
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Find out who asks; who is to be refused is told so after the body.
+
+        Most clients send before they read, and would be told of a broken connection instead of the reason.
+        """
+        try:
+            await super().prepare()
+        except web.HTTPError as e:
+            refusal = e
+
+            def refuse(*_: str) -> None:
+                raise refusal
+
+            # Instead of the method, so that nothing of it runs.
+            setattr(self, (self.request.method or "").lower(), refuse)
+            self._is_refused = True
+
+    def on_connection_close(self) -> None:
+        """Remember that nobody waits for the answer any more."""
+        self.is_gone = True
+        super().on_connection_close()
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
@@ -87,6 +126,38 @@ class BookstoreAPIHandler(APIHandler):
             raise SettingsError(str(library), library.hint)
         return library
 
+    # -- who asks --------------------------------------------------------------------------------------------------
+
+    async def require(self, action: str, resource: str) -> None:
+        """Make sure that who asks may do this too, beside what the route itself asks the authorizer about.
+
+        Parameters
+        ----------
+        action : str
+            ``read`` or ``write``.
+        resource : str
+            As Jupyter Server's own handlers name theirs: ``contents``.
+
+        Raises
+        ------
+        tornado.web.HTTPError
+            403: the server's authorizer does not allow it.
+        """
+        if not await ensure_async(self.authorizer.is_authorized(self, self.current_user, action, resource)):
+            raise HintedHTTPError(
+                403,
+                f"User is not authorized to {action} on resource: {resource}.",
+                f"Ask the administrator: the server's authorizer has to allow {action} on {resource} for this.",
+            )
+
+    @property
+    def who(self) -> str:
+        """Who is one and the same, as far as can be told, where something is shared out."""
+        # Who has the token, and no cookie, is given a new name with each request.
+        user = self.current_user
+        name = "" if self.token_authenticated or user is None else str(getattr(user, "username", user))
+        return f"user {name}" if name else f"address {self.request.remote_ip}"
+
     # -- what was asked for ----------------------------------------------------------------------------------------
 
     @property
@@ -106,7 +177,7 @@ class BookstoreAPIHandler(APIHandler):
         connection instead of the reason.
         """
         self._received += len(chunk)
-        if self.current_user and self._received <= self.max_body:
+        if not self._is_refused and self.current_user and self._received <= self.max_body:
             self._pieces.append(chunk)
         else:
             self._pieces.clear()
@@ -136,8 +207,7 @@ class BookstoreAPIHandler(APIHandler):
 
     async def document(self) -> dict[str, Any] | None:
         """The body as a JSON object; None for a body of zero length."""
-        body = self.body
-        return await asyncio.to_thread(parsed, body) if body else None
+        return await asyncio.to_thread(lambda: parsed(body) if (body := self.body) else None)
 
     def text(self, name: str) -> str | None:
         """An argument of the address; None if it is left out or empty."""
@@ -179,8 +249,12 @@ class BookstoreAPIHandler(APIHandler):
 
     def answer(self, document: Result | dict[str, Any]) -> None:
         """Finish with a document."""
+        self.answer_json(as_json(document.to_dict() if isinstance(document, Result) else document))
+
+    def answer_json(self, text: str) -> None:
+        """Finish with a document that is JSON already."""
         self.set_header("Cache-Control", "no-store")
-        self.finish(as_json(document.to_dict() if isinstance(document, Result) else document))
+        self.finish(text)
 
     def compute_etag(self) -> str | None:
         """None: a document is not to be kept, so nobody need ask whether it changed."""
@@ -204,7 +278,7 @@ class BookstoreAPIHandler(APIHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Finish with the document of an error, which tells the next step and nothing of the server's inside."""
-        self._set_error_headers(status_code)
+        self._set_error_headers(status_code, kwargs)
         self.finish(json.dumps(self.error_document(status_code, kwargs)))
 
     def error_document(self, status_code: int, told: dict[str, Any]) -> dict[str, str]:
@@ -221,8 +295,10 @@ class BookstoreAPIHandler(APIHandler):
         }
         return without_directories(document, directories)
 
-    def _set_error_headers(self, status_code: int) -> None:
+    def _set_error_headers(self, status_code: int, told: dict[str, Any]) -> None:
         self.set_header("Cache-Control", "no-store")
+        if "exc_info" in told and isinstance(told["exc_info"][1], ServerBusy):
+            self.set_header("Retry-After", str(RETRY_AFTER))
         if status_code == 405:
             # RFC 9110, 15.5.6: the answer has to name the methods that there are.
             there = [name for name in _METHODS if getattr(type(self), name) is not getattr(web.RequestHandler, name)]
@@ -243,7 +319,7 @@ class BookstorePageHandler(BookstoreAPIHandler):
     @property
     def is_page(self) -> bool:
         """Whether this request is answered with a page."""
-        return self.request.method == "GET" and type(self).get is not web.RequestHandler.get
+        return self.request.method in ("GET", "HEAD") and type(self).get is not web.RequestHandler.get
 
     @property
     def nonce(self) -> str:
@@ -292,7 +368,7 @@ class BookstorePageHandler(BookstoreAPIHandler):
         if not self.is_page:
             super().write_error(status_code, **kwargs)
             return
-        self._set_error_headers(status_code)
+        self._set_error_headers(status_code, kwargs)
         document = self.error_document(status_code, kwargs)
         page = render_error_page(
             status=status_code,
@@ -320,6 +396,21 @@ def as_json(document: dict[str, Any]) -> str:
         return json.dumps(document, allow_nan=False)
     except ValueError:
         return json.dumps(_finite(document))
+
+
+def as_bounded_json(document: dict[str, Any], limit: int) -> str | None:
+    """A document as `as_json` writes it; None if that has more than so many characters.
+
+    It is written piece by piece, and no further than that: other threads can run meanwhile.
+    """
+    pieces = []
+    length = 0
+    for piece in json.JSONEncoder().iterencode(_finite(document)):
+        length += len(piece)
+        if length > limit:
+            return None
+        pieces.append(piece)
+    return "".join(pieces)
 
 
 def _finite(value: Any) -> Any:

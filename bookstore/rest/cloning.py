@@ -76,6 +76,7 @@ class _CloneFromS3(BookstorePageHandler):
             Field("s3_version_id", "version"),
             Field("target_path"),
         )
+        await self.require("write", "contents")
         cloned = await self.library.clone(
             asked["s3_bucket"],
             asked["s3_key"],
@@ -92,6 +93,12 @@ class BookstoreCloneHandler(_CloneFromS3):
     @authorized
     async def get(self) -> None:
         """Show what would be cloned from where, and a button that does it."""
+        await self.confirm()
+
+    @web.authenticated
+    @authorized
+    async def head(self) -> None:
+        """Answer as to GET, without the page."""
         await self.confirm()
 
 
@@ -112,6 +119,12 @@ class BookstoreClonedHandler(_CloneFromS3):
     @authorized
     async def get(self) -> None:
         """Show what would be cloned from where, and a button that does it."""
+        await self.confirm()
+
+    @web.authenticated
+    @authorized
+    async def head(self) -> None:
+        """Answer as to GET, without the page."""
         await self.confirm()
 
     @web.authenticated
@@ -137,6 +150,16 @@ class BookstoreFSCloneHandler(BookstorePageHandler):
     @authorized
     async def get(self) -> None:
         """Show what would be cloned from where, and a button that does it."""
+        await self.confirm()
+
+    @web.authenticated
+    @authorized
+    async def head(self) -> None:
+        """Answer as to GET, without the page."""
+        await self.confirm()
+
+    async def confirm(self) -> None:
+        """Show what would be cloned from where, and a button that does it."""
         relpath = required_relpath(self.text("relpath"))
         source = await self.library.describe_file(relpath)
         show_clone_page(self, source, self.construct_template_params(relpath))
@@ -151,6 +174,7 @@ class BookstoreFSCloneAPIHandler(BookstoreAPIHandler):
         """Make the file, and answer with its contents model."""
         asked = self.fields(Field("relpath"), Field("target_path"))
         asked["relpath"] = required_relpath(asked["relpath"])
+        await self.require("write", "contents")
         self.answer(clone_document(await self.library.clone_file(**asked)))
 
 

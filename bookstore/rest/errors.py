@@ -40,6 +40,7 @@ STATUSES: dict[type[BookstoreError], int] = {
     errors.NotANotebook: 415,
     errors.NotebookInvalid: 422,
     errors.StillWaiting: 503,
+    errors.ServerBusy: 503,
 }
 
 #: What to say of an error that nobody foresaw, whose own words may tell what is nobody's business.
@@ -51,6 +52,20 @@ _HINTS = {
     403: "Log in, or send a token; with a cookie, repeat the cookie _xsrf in the header X-XSRFToken.",
     405: "The header Allow names the methods of this route.",
 }
+
+
+class HintedHTTPError(HTTPError):
+    """An error that HTTP itself knows, with the next step.
+
+    Parameters
+    ----------
+    status : int
+    message, hint : str
+    """
+
+    def __init__(self, status: int, message: str, hint: str) -> None:
+        super().__init__(status, message)
+        self.hint = hint
 
 
 def status_of(error: BookstoreError) -> int:
@@ -77,7 +92,8 @@ def document_of_http(status: int, error: BaseException | None) -> dict[str, str]
     if status >= 500:
         message, hint = _UNFORESEEN, _UNFORESEEN_HINT
     else:
-        message, hint = (_message(error) if isinstance(error, HTTPError) else "") or phrase, _HINTS.get(status, "")
+        message = (_message(error) if isinstance(error, HTTPError) else "") or phrase
+        hint = error.hint if isinstance(error, HintedHTTPError) else _HINTS.get(status, "")
     return {"message": message, "reason": phrase.lower(), "hint": hint, "code": re.sub(r"[^A-Za-z]", "", phrase)}
 
 

@@ -6,22 +6,44 @@ import asyncio
 import base64
 import hashlib
 import mimetypes
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
 from urllib.parse import quote
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 from tornado.iostream import StreamClosedError
 
-from bookstore.errors import InvalidRequest, ObjectMissing, StorageError
+from bookstore.errors import ContentTooLarge, InvalidRequest, ObjectMissing, StorageError
 from bookstore.library import SHIP_TIMEOUT
 from bookstore.provenance import altered
-from bookstore.rest.base import BookstoreAPIHandler, seconds
+from bookstore.rest.base import BookstoreAPIHandler, as_bounded_json, seconds
 from bookstore.rest.bodies import Field
-from bookstore.results import Version
+from bookstore.rest.places import Places
+from bookstore.results import Comparison, Version
 
-#: Seconds that the reader of a content may take for one piece of it.
-SLOWEST = 60.0
+#: Bytes per second that the reader of a content has to take in the long run, and seconds that it may fall behind.
+SLOWEST = 16 * 1024
+GRACE = 60.0
+
+#: Bytes of a content that is read whole before it is sent, so that its reader keeps no connection to the store.
+SMALL = 1024 * 1024
+
+#: Seconds to wait until a content can be sent, and how many may wait.
+CONTENT_PATIENCE = 15.0
+CONTENT_WAITING = 64
+
+#: Comparisons at a time: they keep a processor busy, and saves need it too. How many may wait, and how many seconds.
+COMPARISONS = 1
+COMPARISON_WAITING = 8
+COMPARISON_PATIENCE = 30.0
+
+#: Characters of a comparison, as JSON.
+MAX_COMPARISON = 8 * 1024 * 1024
+
+#: Bytes that are hashed at once: more would be felt by everybody else.
+_HASH_INLINE = 64 * 1024
 
 
 class BookstoreVersionsHandler(BookstoreAPIHandler):
@@ -48,6 +70,9 @@ class BookstoreContentHandler(BookstoreAPIHandler):
     #: Whether bytes were sent, so that no error can be told any more.
     _has_begun = False
 
+    #: Seconds for which the reader may still take nothing.
+    _patience: float
+
     @property
     def content_security_policy(self) -> str:
         """Whatever the bytes are, a browser that shows them runs nothing."""
@@ -61,15 +86,23 @@ class BookstoreContentHandler(BookstoreAPIHandler):
         if self._is_known(version):
             self._finish_without_body(304, path, version)
             return
-        async with self._turn, self.library.open(version, area=self._area) as body:
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(self._places(version.size).place(self.who, CONTENT_PATIENCE))
+            if self.is_gone:
+                return
+            body = await held.enter_async_context(self.library.open(version, area=self._area))
+            chunks = body.chunks
+            if version.size <= SMALL:
+                chunks = _each([piece async for piece in chunks])
+                await held.aclose()
             self._describe(path, version)
             self.set_header("Content-Length", str(body.info.size))
             try:
-                await self._send(path, version, body.chunks)
+                await self._send(path, version, chunks)
             except StreamClosedError:
                 self.log.debug("bookstore: who asked for %s went away", path)
             except asyncio.TimeoutError:
-                self.log.warning("bookstore: who asked for %s took no more of it for %g s", path, SLOWEST)
+                self.log.warning("bookstore: who asked for %s took it at less than %d bytes a second", path, SLOWEST)
                 self.detach().close()
             except StorageError as e:
                 if not self._has_begun:
@@ -81,16 +114,34 @@ class BookstoreContentHandler(BookstoreAPIHandler):
         """Send bytes as they come; their end is held back until they are known to be those of the version."""
         digest = hashlib.sha256()
         held = b""
+        self._patience = GRACE
         async for piece in chunks:
-            digest.update(piece)
+            if len(piece) > _HASH_INLINE:
+                await asyncio.to_thread(digest.update, piece)
+            else:
+                digest.update(piece)
             if held:
-                self._has_begun = True
-                self.write(held)
-                await asyncio.wait_for(self.flush(), SLOWEST)
+                await self._hand_over(held)
             held = piece
         if version.sha256 and digest.hexdigest() != version.sha256:
             raise altered(version.version_id, version.path, version.sha256, digest.hexdigest())
-        await self.finish(held, set_content_type=_content_type(path))
+        await self._hand_over(held)
+        await self.finish(set_content_type=_content_type(path))
+
+    async def _hand_over(self, piece: bytes) -> None:
+        """Send a piece. Each earns its reader some time, of which no more than ``GRACE`` can be saved.
+
+        Raises
+        ------
+        asyncio.TimeoutError
+            The time is used up.
+        """
+        self._has_begun = True
+        self.write(piece)
+        begun = time.monotonic()
+        await asyncio.wait_for(self.flush(), self._patience)
+        taken = time.monotonic() - begun
+        self._patience = min(GRACE, max(0.0, self._patience - taken) + len(piece) / SLOWEST)
 
     @web.authenticated
     @authorized
@@ -103,12 +154,17 @@ class BookstoreContentHandler(BookstoreAPIHandler):
         self.set_header("Content-Length", str(version.size))
         self._finish_without_body(200, path, version)
 
-    @property
-    def _turn(self) -> asyncio.Semaphore:
+    def _places(self, size: int) -> Places:
         """Who reads slowly keeps a connection to the store; shipping and other readers need some too."""
-        places = max(1, self.service.settings.max_threads // 4)
-        turn: asyncio.Semaphore = self.settings.setdefault("bookstore_content_turn", asyncio.Semaphore(places))
-        return turn
+        kind = "small" if size <= SMALL else "large"
+        name = f"bookstore_places_for_{kind}_contents"
+        if name not in self.settings:
+            count = max(1, self.service.settings.max_threads // 4)
+            # However slowly somebody reads large contents, a place is left for others.
+            share = max(1, count * 3 // 4) if kind == "large" else count
+            self.settings[name] = Places("contents are read", count, share=share, waiting=CONTENT_WAITING)
+        places: Places = self.settings[name]
+        return places
 
     @property
     def _area(self) -> str:
@@ -134,6 +190,7 @@ class BookstoreContentHandler(BookstoreAPIHandler):
         self.set_header("Content-Type", _content_type(path))
         self.set_header("Content-Disposition", f"attachment; filename*=UTF-8''{quote(name, safe='')}")
         self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Accept-Ranges", "none")
         self.set_header("ETag", _tag(version))
         self.set_header("X-Bookstore-Version-Id", version.version_id)
         # It may be kept, and is to be asked for again each time: only who is logged in may have it.
@@ -155,10 +212,23 @@ class BookstoreDiffHandler(BookstoreAPIHandler):
     @authorized
     async def get(self, path: str) -> None:
         """Answer with the comparison."""
-        comparison = await self.library.compare(
-            path, self.version("before"), self.version("after"), area=self.text("area") or "workspace"
+        before, after = self.version("before"), self.version("after")
+        if after is None:
+            await self.require("read", "contents")
+        async with self._places.place(self.who, COMPARISON_PATIENCE):
+            if self.is_gone:
+                return
+            comparison = await self.library.compare(path, before, after, area=self.text("area") or "workspace")
+            text = await asyncio.to_thread(comparison_json, comparison)
+        self.answer_json(text)
+
+    @property
+    def _places(self) -> Places:
+        places: Places = self.settings.setdefault(
+            "bookstore_places_for_comparisons",
+            Places("comparisons are made", COMPARISONS, waiting=COMPARISON_WAITING),
         )
-        self.answer(comparison)
+        return places
 
 
 class BookstoreLabelHandler(BookstoreAPIHandler):
@@ -191,6 +261,7 @@ class BookstoreRestoreHandler(BookstoreAPIHandler):
             Field("force", "flag"),
         )
         asked["force"] = bool(asked["force"])
+        await self.require("write", "contents")
         self.answer(await self.library.restore(path, **asked))
 
 
@@ -202,7 +273,31 @@ class BookstoreArchiveHandler(BookstoreAPIHandler):
     async def post(self, path: str) -> None:
         """Archive the file as it is now, and answer with its version."""
         timeout = seconds(self.fields(Field("timeout", "number"))["timeout"], SHIP_TIMEOUT)
+        await self.require("read", "contents")
         self.answer(await self.library.archive(path, timeout=timeout))
+
+
+def comparison_json(comparison: Comparison) -> str:
+    """A comparison as JSON.
+
+    Raises
+    ------
+    ContentTooLarge
+        There is too much of it; a part would be taken for the whole.
+    """
+    text = as_bounded_json(comparison.to_dict(), MAX_COMPARISON)
+    if text is None:
+        raise ContentTooLarge(
+            f"What is different in {comparison.after.path!r} is more than the {MAX_COMPARISON:,} characters that a "
+            "comparison may have.",
+            "Download both contents (GET /api/bookstore/content, or bookstore show) and compare them yourself.",
+        )
+    return text
+
+
+async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 def _tag(version: Version) -> str:

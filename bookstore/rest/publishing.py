@@ -9,21 +9,9 @@ from bookstore.errors import InvalidRequest
 from bookstore.rest.base import BookstoreAPIHandler
 from bookstore.rest.bodies import Field, checked
 
-#: What a contents model may have. ``type`` and ``content`` count; the others are what programs send along that got
-#: their model from the contents API.
-_MODEL = (
-    Field("type"),
-    Field("name"),
-    Field("path"),
-    Field("format"),
-    Field("mimetype"),
-    Field("created"),
-    Field("last_modified"),
-    Field("hash"),
-    Field("hash_algorithm"),
-    Field("writable", "flag"),
-    Field("size", "number"),
-)
+#: What counts of a contents model, beside ``content``. The other fields are passed over: programs send along what they
+#: got from the contents API, and managers and frontends add some of their own.
+_TYPE = Field("type")
 
 
 class _Publishing(BookstoreAPIHandler):
@@ -43,10 +31,10 @@ class _Publishing(BookstoreAPIHandler):
     async def publish(self, path: str) -> None:
         """Publish the model of the body, or the file at the path if the body has no length."""
         model = await self.document()
-        if model:
-            content = model.pop("content", None)
-            known = checked(model, _MODEL)
-            model = {"type": known["type"], "content": content}
+        if model is None:
+            await self.require("read", "contents")
+        elif model:
+            model = {**checked({"type": model.get("type")}, [_TYPE]), "content": model.get("content")}
         self.answer(await self.library.publish(path, model))
 
     async def unpublish(self, path: str) -> None:

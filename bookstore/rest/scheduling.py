@@ -15,6 +15,8 @@ class _Scheduling(BookstoreAPIHandler):
     async def schedule(self, path: str) -> None:
         """Make a scheduled copy."""
         asked = self.fields(Field("version_id", "version"), Field("parameters", "object"))
+        if asked["version_id"] is None:
+            await self.require("read", "contents")
         self.answer(await self.library.schedule(path, **asked))
 
     async def unschedule(self, path: str) -> None:

@@ -14,7 +14,8 @@ from tornado import web
 
 from bookstore.errors import ObjectMissing, SettingsError, StorageError, StoreTimeout
 from bookstore.rest.base import BookstoreAPIHandler, seconds
-from bookstore.rest.bodies import Field
+from bookstore.rest.bodies import Field, shown
+from bookstore.rest.errors import HintedHTTPError
 from bookstore.status import Problem
 
 #: Seconds that a flush takes if it is not told otherwise.
@@ -42,6 +43,54 @@ class BookstoreOpenAPIHandler(BookstoreAPIHandler):
     async def get(self) -> None:
         """Answer with the OpenAPI document."""
         self.answer(openapi_document())
+
+
+class BookstoreNoRouteHandler(BookstoreAPIHandler):
+    """Whatever lies below ``/api/bookstore/`` and is no route, or none that the settings allow."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, path: str) -> None:
+        """Say so."""
+        raise self._no_route(path)
+
+    @web.authenticated
+    @authorized
+    async def head(self, path: str) -> None:
+        """Say so."""
+        raise self._no_route(path)
+
+    @web.authenticated
+    @authorized
+    async def put(self, path: str) -> None:
+        """Say so."""
+        raise self._no_route(path)
+
+    @web.authenticated
+    @authorized
+    async def post(self, path: str) -> None:
+        """Say so."""
+        raise self._no_route(path)
+
+    @web.authenticated
+    @authorized
+    async def patch(self, path: str) -> None:
+        """Say so."""
+        raise self._no_route(path)
+
+    @web.authenticated
+    @authorized
+    async def delete(self, path: str) -> None:
+        """Say so."""
+        raise self._no_route(path)
+
+    def _no_route(self, path: str) -> HintedHTTPError:
+        return HintedHTTPError(
+            404,
+            f"There is no route {shown(f'/api/bookstore/{path}')} here.",
+            "GET /api/bookstore/openapi.json describes the routes, and the features in GET /api/bookstore tell which "
+            "ones the settings allow.",
+        )
 
 
 class BookstoreFlushHandler(BookstoreAPIHandler):

@@ -91,6 +91,8 @@ def _make_real(case, versions) -> None:
         "s3_key": f"workspace/{PATH}",
         "s3_version_id": versions["oldest"],
         "relpath": "file.txt",
+        "type": "notebook",
+        "content": notebook("published"),
     }
     for holder in (case.query, case.body):
         if isinstance(holder, dict):

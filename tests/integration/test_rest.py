@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -132,10 +134,13 @@ def requests_of_every_operation(path, version_id):
         ("PUT", route("scheduled", path), None),
         ("DELETE", route("schedule", path), None),
         ("GET", f"/bookstore/clone?{urlencode(clone)}", None),
+        ("HEAD", f"/bookstore/clone?{urlencode(clone)}", None),
         ("GET", route("cloned", **clone), None),
+        ("HEAD", route("cloned", **clone), None),
         ("POST", route("clone"), clone),
         ("POST", route("cloned"), clone),
         ("GET", "/bookstore/fs-clone?relpath=notes/read+me.txt", None),
+        ("HEAD", "/bookstore/fs-clone?relpath=notes/read+me.txt", None),
         ("POST", route("fs-clone"), {"relpath": "notes/read me.txt"}),
     ]
 
@@ -167,7 +172,9 @@ def test_a_cookie_alone_changes_nothing(jupyter, browser):
 def test_who_is_not_known_gets_nothing_and_is_led_to_the_login_by_pages(jupyter):
     for method, address, body in requests_of_every_operation("some.ipynb", "1"):
         answer = jupyter.request(method, address, body, headers={"Authorization": None})
-        if method == "GET" and ("/bookstore/clone" in address or "fs-clone" in address or "cloned" in address):
+        if method in ("GET", "HEAD") and (
+            "/bookstore/clone" in address or "fs-clone" in address or "cloned" in address
+        ):
             assert answer.status == 302, address
             assert answer.headers["location"].startswith(f"{BASE_URL}login?next=")
         else:
@@ -190,9 +197,91 @@ def test_routes_of_what_is_switched_off_are_not_there(start_jupyter, bucket):
         ("GET", "/bookstore/clone"),
         ("POST", route("fs-clone")),
     ]:
-        assert jupyter.request(method, address, {}).status == 404, address
+        answer = jupyter.request(method, address, {})
+        assert answer.status == 404, address
+        if address.startswith("/api/"):
+            assert_error(answer, 404, "NotFound", address.rpartition("/")[2], "the settings allow")
     assert jupyter.request("GET", route("versions", "a.ipynb")).status == 200
     assert jupyter.ok("GET", "/api/bookstore")["features"]["publish_valid"] is False
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "PATCH", "DELETE"])
+def test_an_address_that_is_no_route_is_told_so_and_the_next_step(jupyter, browser, method):
+    answer = jupyter.request(method, "/api/bookstore/no/such%20route")
+    assert_error(answer, 404, "NotFound", "/api/bookstore/no/such route", "openapi.json")
+    assert jupyter.request("HEAD", "/api/bookstore/no").status == 404
+    nobody = jupyter.request(method, "/api/bookstore/no", headers={"Authorization": None})
+    assert_error(nobody, 403, "Forbidden")
+    if method != "GET":
+        assert_error(browser.request(method, "/api/bookstore/no", {}, xsrf=False), 403, "Forbidden", "_xsrf")
+
+
+def test_who_is_refused_is_told_so_after_a_large_body_and_not_cut_off(jupyter, browser):
+    body = b'{"type": "notebook", "content": "' + b"x" * (20 * MIB) + b'"}'
+    for method, address in [
+        ("PUT", route("publish", "refused.ipynb")),
+        ("POST", route("clone")),
+        ("POST", route("no-route")),
+    ]:
+        answer = jupyter.request(method, address, data=body, headers={"Authorization": None})
+        assert_error(answer, 403, "Forbidden")
+        answer = jupyter.request(method, address, data=body, headers={"Authorization": "token wrong"})
+        assert_error(answer, 403, "Forbidden")
+        assert_error(browser.request(method, address, data=body, xsrf=False), 403, "Forbidden", "_xsrf")
+    assert jupyter.request("GET", route("content", "refused.ipynb", area="published")).status == 404
+
+
+AUTHORIZER = """
+from jupyter_server.auth import Authorizer
+
+class Refusing(Authorizer):
+    async def is_authorized(self, handler, user, action, resource):
+        return handler.request.headers.get("X-Refuse") != f"{action} {resource}"
+
+c.ServerApp.authorizer_class = Refusing
+"""
+
+
+def test_who_may_not_use_the_contents_api_reads_and_writes_no_file_by_this_one(start_jupyter, bucket, basedir):
+    fs = f"c.BookstoreSettings.fs_cloning_basedir = {str(basedir)!r}\n"
+    prefixes = "".join(f"c.BookstoreSettings.{name}_prefix = 'guarded/{name}'\n" for name in ("published", "scheduled"))
+    jupyter = start_jupyter(bucket, config={"jupyter_server_config.py": AUTHORIZER + fs + prefixes})
+    path = "guarded.ipynb"
+    first, second = (version["version_id"] for version in saved(jupyter, path, "one", "two"))
+    before = jupyter.on_disk(path)
+    clone = {"s3_bucket": bucket.name, "s3_key": f"workspace/{path}"}
+    model = {"type": "notebook", "content": notebook("published")}
+    needs = [
+        ("write", "POST", route("restore", path), {"version_id": first}),
+        ("write", "POST", route("clone"), clone),
+        ("write", "POST", route("cloned"), clone),
+        ("write", "POST", route("fs-clone"), {"relpath": "notes/read me.txt"}),
+        ("read", "POST", route("archive", path), {}),
+        ("read", "GET", route("diff", path), None),
+        ("read", "PUT", route("publish", path), None),
+        ("read", "PUT", route("published", path), None),
+        ("read", "PUT", route("schedule", path), {}),
+        ("read", "PUT", route("scheduled", path), None),
+    ]
+    files = sorted(file.name for file in jupyter.root.iterdir())
+    for action, method, address, body in needs:
+        answer = jupyter.request(method, address, body, headers={"X-Refuse": f"{action} contents"})
+        assert_error(answer, 403, "Forbidden", f"{action} on resource: contents", "administrator")
+    assert sorted(file.name for file in jupyter.root.iterdir()) == files
+    assert jupyter.on_disk(path) == before
+    assert jupyter.ok("GET", route("published"))["items"] == jupyter.ok("GET", route("scheduled"))["items"] == []
+    for method, address, body in [
+        ("GET", route("diff", path, before=first, after=second), None),
+        ("PUT", route("publish", path), model),
+        ("PUT", route("schedule", path), {"version_id": first}),
+    ]:
+        for action in ("read", "write"):
+            answer = jupyter.request(method, address, body, headers={"X-Refuse": f"{action} contents"})
+            assert answer.status == 200, answer.body
+    for action, method, address, body in needs:
+        other = {"read": "write", "write": "read"}[action]
+        answer = jupyter.request(method, address, body, headers={"X-Refuse": f"{other} contents"})
+        assert answer.status == 200, f"{address}: {answer.body!r}"
 
 
 def test_without_a_bucket_there_is_a_status_and_no_history(start_jupyter):
@@ -318,7 +407,7 @@ def test_a_history_goes_on_over_a_rename_and_a_restore_adds_to_it(jupyter):
 
     versions = history(jupyter, "after.ipynb")[::-1]
     assert [version["sha256"] for version in versions] == [hashlib.sha256(one).hexdigest() for one in on_disk]
-    assert [version["reason"] for version in versions] == [*["save"] * 5, "rename", *["save"] * 3]
+    assert [version["reason"] for version in versions] == ["new", *["save"] * 4, "rename", *["save"] * 3]
     assert [version["path"] for version in versions] == [*["before.ipynb"] * 5, *["after.ipynb"] * 4]
     assert [version["is_unchanged"] for version in versions] == [*[False] * 5, True, *[False] * 3]
     assert all(version["user"] and version["saved_at"] and version["version_id"] for version in versions)
@@ -412,6 +501,7 @@ def test_content_is_sent_with_what_a_browser_must_know(jupyter):
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["x-bookstore-version-id"] == version["version_id"]
     assert answer.headers["etag"] == f'"{version["sha256"]}"'
+    assert answer.headers["accept-ranges"] == "none"
     head = jupyter.request("HEAD", route("content", path))
     kept = ("content-type", "content-disposition", "content-length", "etag", "x-bookstore-version-id")
     assert {name: head.headers[name] for name in kept} == {name: answer.headers[name] for name in kept}
@@ -467,22 +557,121 @@ def test_content_is_sent_no_faster_than_it_is_read(jupyter, bucket):
     connection.close()
 
 
-def test_who_reads_nothing_any_more_loses_the_connection(start_jupyter, bucket):
-    config = "import bookstore.rest.history\nbookstore.rest.history.SLOWEST = 0.5\n"
-    jupyter = start_jupyter(bucket, config={"jupyter_server_config.py": config})
+@pytest.fixture(scope="module")
+def large(bucket) -> str:
+    """The path of a content that fits into no buffer on its way."""
     with bucket.server.client() as client:
-        client.put_object(Bucket=bucket.name, Key="workspace/large.ipynb", Body=b"x" * (64 * MIB))
+        client.put_object(Bucket=bucket.name, Key="workspace/large.bin", Body=b"x" * (64 * MIB))
+    return "large.bin"
+
+
+@contextlib.contextmanager
+def reading(jupyter, path) -> Iterator[http.client.HTTPResponse]:
+    """An answer with a content of which nothing was read yet."""
     connection = http.client.HTTPConnection("127.0.0.1", jupyter.port)
-    headers = {"Authorization": f"token {jupyter.token}"}
-    connection.request("GET", "/api/bookstore/content/large.ipynb", headers=headers)
-    answer = connection.getresponse()
-    deadline = time.monotonic() + 60
-    while "took no more of it" not in jupyter.log.read_text():
+    try:
+        connection.request("GET", route("content", path), headers={"Authorization": f"token {jupyter.token}"})
+        yield connection.getresponse()
+    finally:
+        connection.close()
+
+
+def test_who_reads_too_little_or_nothing_any_more_loses_the_connection(start_jupyter, bucket, large):
+    # So fast nobody is, so that all waiting counts.
+    config = "from bookstore.rest import history\nhistory.GRACE = 1.0\nhistory.SLOWEST = 10**12\n"
+    jupyter = start_jupyter(bucket, config={"jupyter_server_config.py": config})
+    told = "less than 1000000000000 bytes a second"
+    with reading(jupyter, large) as answer:
+        deadline = time.monotonic() + 60
+        while told not in jupyter.log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            answer.read()
+    # No single piece takes its reader long, all of them together do.
+    received = 0
+    with reading(jupyter, large) as answer, contextlib.suppress(http.client.IncompleteRead, ConnectionError):
+        while piece := answer.read(256 * 1024):
+            received += len(piece)
+            time.sleep(0.05)
+    assert received < 64 * MIB
+    assert jupyter.log.read_text().count(told) == 2
+
+
+CROWDED = """
+import asyncio
+from pathlib import Path
+from bookstore.library import Library
+from bookstore.rest import history
+
+c.BookstoreSettings.max_threads = 4
+history.CONTENT_PATIENCE = 0.2
+history.COMPARISON_WAITING = 0
+history.MAX_COMPARISON = 20_000
+
+compare = Library.compare
+
+async def slow(self, path, *args, **kwargs):
+    if path == "slow.ipynb":
+        Path("begun").touch()
+        while not Path("go on").exists():
+            await asyncio.sleep(0.01)
+    return await compare(self, path, *args, **kwargs)
+
+Library.compare = slow
+"""
+
+
+@pytest.fixture(scope="module")
+def crowded(bucket, tmp_path_factory) -> Iterator[JupyterProcess]:
+    home = tmp_path_factory.mktemp("crowded")
+    config = CROWDED.replace('"begun"', repr(str(home / "begun"))).replace('"go on"', repr(str(home / "go on")))
+    with JupyterProcess(
+        home / "jupyter", environment=bucket.environment, config={"jupyter_server_config.py": config}
+    ) as process:
+        yield process
+
+
+def test_slow_readers_keep_nobody_from_small_contents_and_others_are_told_when_to_come_back(crowded, large):
+    saved(crowded, "small.ipynb", "x")
+    with reading(crowded, large):
+        busy = crowded.request("GET", route("content", large))
+        assert_error(busy, 503, "ServerBusy", "0.2 s", "few seconds")
+        assert 0 < int(busy.headers["retry-after"]) < 60
+        assert crowded.request("GET", route("content", "small.ipynb")).body == crowded.on_disk("small.ipynb")
+        assert crowded.request("HEAD", route("content", large)).status == 200
+    deadline = time.monotonic() + 30
+    while (answer := crowded.request("GET", route("content", large))).status == 503:
         assert time.monotonic() < deadline
-        time.sleep(0.05)
-    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-        answer.read()
-    connection.close()
+    assert len(answer.body) == 64 * MIB
+
+
+def test_comparisons_are_made_one_at_a_time_and_not_all_that_want_one_may_wait(crowded):
+    for path in ("slow.ipynb", "other.ipynb"):
+        saved(crowded, path, "one", "two")
+    home = crowded.root.parent.parent
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(crowded.request, "GET", route("diff", "slow.ipynb"))
+        deadline = time.monotonic() + 30
+        while not (home / "begun").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        busy = crowded.request("GET", route("diff", "other.ipynb"))
+        assert_error(busy, 503, "ServerBusy", "comparisons")
+        assert busy.headers["retry-after"]
+        (home / "go on").touch()
+        assert first.result().status == 200
+    assert crowded.request("GET", route("diff", "other.ipynb")).status == 200
+
+
+def test_a_difference_that_is_too_long_is_refused_and_not_cut(crowded):
+    for letter in "ab":
+        model = {"type": "file", "format": "text", "content": f"{letter}\n" * 20_000}
+        crowded.ok("PUT", contents_url("long.txt"), model)
+        crowded.ok("POST", route("archive", "long.txt"))
+    newest, oldest = (version["version_id"] for version in history(crowded, "long.txt"))
+    answer = crowded.request("GET", route("diff", "long.txt", before=oldest, after=newest))
+    assert_error(answer, 413, "ContentTooLarge", "20,000 characters", "/api/bookstore/content")
 
 
 def memory_of(jupyter):
@@ -529,6 +718,16 @@ def test_what_cannot_be_published_is_told_why(jupyter):
         answer = jupyter.request("PUT", route("publish", "bad.ipynb"), data=body)
         assert_error(answer, 400, "InvalidRequest")
     assert "bad.ipynb" not in {item["path"] for item in jupyter.ok("GET", route("published"))["items"]}
+
+
+def test_what_else_a_contents_model_has_is_passed_over(jupyter, bucket):
+    jupyter.save("model.ipynb", notebook("the model"))
+    model = jupyter.ok("GET", contents_url("model.ipynb"))
+    more = {"chunk": 1, "message": None, "hash": 7, "writable": "perhaps", "of their own": {"deep": [1]}}
+    jupyter.ok("PUT", route("publish", "model.ipynb"), {**model, **more})
+    assert b"the model" in bucket.read("published/model.ipynb")
+    wrong = jupyter.request("PUT", route("publish", "model.ipynb"), {**model, "type": 7})
+    assert_error(wrong, 400, "InvalidRequest", "type is to be a string")
 
 
 def test_publishing_twice_makes_two_versions_that_can_both_be_read(jupyter, bucket):
@@ -640,7 +839,8 @@ def test_what_cannot_be_cloned_is_told_why(jupyter):
     assert_error(clone(s3_bucket="rest"), 400, "InvalidRequest", "s3_key")
     assert_error(clone(s3_bucket="others", s3_key="a"), 403, "CloningForbidden", "others")
     assert_error(clone(s3_bucket="rest", s3_key="not/there.ipynb"), 404, "ObjectMissing", "not/there.ipynb")
-    assert_error(clone(s3_bucket="missing-bucket", s3_key="a"), 404, "BucketMissing", "missing-bucket")
+    missing = assert_error(clone(s3_bucket="missing-bucket", s3_key="a"), 404, "BucketMissing", "missing-bucket")
+    assert "Create the bucket" not in missing["hint"]
 
 
 def test_a_target_that_cannot_be_written_is_told_why(jupyter, foreign):
@@ -648,7 +848,7 @@ def test_a_target_that_cannot_be_written_is_told_why(jupyter, foreign):
     for target, status, code in [
         ("../../out.txt", 400, "InvalidRequest"),
         ("no/such/directory/x.txt", 404, "FileMissing"),
-        (".hidden.txt", 404, "NotFound"),
+        (".hidden.txt", 404, "FileMissing"),
         ("n" * 300, 400, "InvalidRequest"),
     ]:
         answer = jupyter.request("POST", route("clone"), {**source, "target_path": target})
@@ -706,6 +906,11 @@ def test_the_page_tells_what_would_be_cloned_and_runs_only_its_own_script(jupyte
     assert policy["default-src"] == "'none'"
     nonce = policy["script-src"].removeprefix("'nonce-").removesuffix("'")
     assert f'<script nonce="{nonce}">' in text
+    head = jupyter.request("HEAD", f"/bookstore/clone?{query}")
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-type"] == "text/html; charset=UTF-8"
+    assert "nonce" in head.headers["content-security-policy"]
+    assert jupyter.request("HEAD", "/bookstore/clone?s3_bucket=others&s3_key=a").status == 403
     again = jupyter.request("GET", f"/bookstore/clone?{query}").headers["content-security-policy"]
     assert nonce not in again
     refused = jupyter.request("GET", "/bookstore/clone?s3_bucket=others&s3_key=%3Cscript%3Ealert(1)%3C/script%3E")

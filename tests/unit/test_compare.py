@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 import subprocess
 import sys
@@ -239,6 +240,24 @@ def test_a_unified_diff_leads_from_one_text_to_the_other(before, after, coarse):
     )
     if diff and "\n".join(before).splitlines() == before and "\n".join(after).splitlines() == after:
         assert _apply(before, diff) == after
+
+
+@given(_LINES, _LINES)
+def test_a_unified_diff_reads_as_difflib_writes_it(before, after):
+    written = list(difflib.unified_diff(before, after, "b", "a", lineterm=""))
+    if before != after:
+        assert list(module._hunks(before, after, "b", "a")) == written
+
+
+@pytest.mark.parametrize("count", [50, 40_000])
+def test_lines_that_are_changed_and_equal_by_turns_are_compared_in_time(count):
+    before = [f"equal {n}" if n % 2 else f"before {n}" for n in range(count)]
+    after = [f"equal {n}" if n % 2 else f"after {n}" for n in range(count)]
+    start = time.monotonic()
+    diff = unified_diff("\n".join(before), "\n".join(after))
+    assert time.monotonic() - start < 10
+    assert _apply(before, diff) == after
+    assert (" equal 25" in diff) == (count == 50)
 
 
 def test_many_lines_that_repeat_are_compared_in_time():
