@@ -10,19 +10,23 @@ import asyncio
 import hashlib
 import logging
 import random
+import shlex
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
 from bookstore.bookstore_config import BookstoreSettings
 from bookstore.cli.app import BookstoreApp
+from bookstore.cli.demo_layout import BUCKET, Layout
 from bookstore.delivery import Courier
 from bookstore.errors import (
+    BookstoreError,
     IntegrityError,
     InvalidRequest,
     NotANotebook,
@@ -193,8 +197,26 @@ def _run(work: Callable[[ObjectStore, BookstoreSettings], Coroutine[Any, Any, _T
         finally:
             await store.aclose()
 
-    with ThreadPoolExecutor(1, thread_name_prefix="bookstore-papermill") as pool:
+    with _explained(bucket), ThreadPoolExecutor(1, thread_name_prefix="bookstore-papermill") as pool:
         return pool.submit(lambda: asyncio.run(on_store())).result()
+
+
+@contextmanager
+def _explained(bucket: str) -> Iterator[None]:
+    """Errors from inside carry the next step in their text: papermill shows nothing else of them."""
+    try:
+        yield
+    except BookstoreError as e:
+        hint = e.hint
+        demo = Layout.standard()
+        if bucket == BUCKET and isinstance(e, StorageError) and demo.config_file.is_file():
+            hint += (
+                f" The bucket of the demo is found with JUPYTER_CONFIG_PATH={shlex.quote(str(demo.config))} while"
+                f" {demo.command} runs."
+            )
+        if hint:
+            e.args = (f"{e}\n{hint.strip()}",)
+        raise
 
 
 def _settings() -> BookstoreSettings:

@@ -200,12 +200,44 @@ def test_runs_until_it_is_interrupted_and_is_there_again(cli):
         secret = json.loads(demo.state.read_text())["secret_access_key"]
         assert secret not in ran.all
         assert secret not in Path(config).read_text()
+        # Among the demo's notebooks the commands find its configuration by themselves, whatever the user's own says.
+        notebooks = directory / "notebooks"
+        here = CommandLine(cli.home, {"JPYNB_S3_SECRET_ACCESS_KEY": "the-users-secret", "JPYNB_S3_BUCKET": "the-users"})
+        for command in (["doctor"], ["verify"], ["drain"]):
+            ran = here.run(*command, cwd=notebooks)
+            assert ran.code == 0, ran.all
+        scheduled = cli.run("schedule", "a.ipynb", cwd=notebooks)
+        assert scheduled.out.splitlines()[-1].startswith(f"JUPYTER_CONFIG_PATH={directory}/jupyter/config papermill ")
         assert demo.stop() == 0
         assert "not yet in the bucket" not in demo.said.read_text()
+    ran = here.run("versions", "a.ipynb", cwd=notebooks)
+    assert ran.code == 1
+    assert f"bookstore demo --directory {directory}" in ran.err
     with Demo(cli, directory, "--no-browser") as again:
         assert again.stop(signal.SIGTERM) == 0
     assert again.document["endpoint_url"] == demo.document["endpoint_url"]
     wait_for(lambda: not list((cli.home / "runtime").glob("jpserver-*.json")))
+
+
+def test_no_configuration_is_run_that_merely_lies_where_a_demos_would(cli):
+    trap = Layout(cli.home / "checkout")
+    trap.prepare()
+    ran_it = cli.home / "ran-it"
+    trap.config_file.write_text(f"open({str(ran_it)!r}, 'w').close()\n")
+    for command in (["verify"], ["doctor"], ["versions", "a.ipynb"]):
+        cli.run(*command, "--BookstoreSettings.s3_bucket=", cwd=trap.notebooks)
+    assert not ran_it.exists()
+    trap_layout = Layout.holding(trap.notebooks)
+    assert trap_layout is not None
+    assert Layout.of_this_user(trap.notebooks) is None
+
+
+def test_an_address_is_not_broken_by_a_narrow_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    address = f"http://127.0.0.1:2/lab?token={'a' * 48}"
+    s3 = SimpleNamespace(endpoint_url="http://127.0.0.1:1", kind="SeaweedFS", keeps_data=True)
+    _show(Output(is_json=False), Layout(tmp_path), s3, SimpleNamespace(browser_url=address))
+    assert f"Open       {address}" in capsys.readouterr().out.splitlines()
 
 
 def test_people_are_told_the_commands_that_list_and_restore_versions(tmp_path, capsys):

@@ -91,7 +91,9 @@ def test_no_bucket_configured(cli):
 
 
 def test_missing_bucket(cli, moto):
-    states, _ = examine(cli, Bucket(moto, "not-there"))
+    states, ran = examine(cli, Bucket(moto, "not-there"))
+    (found,) = [finding for finding in ran.json()["findings"] if finding["step"] == "bucket"]
+    assert f"aws --endpoint-url {moto.endpoint_url} s3api create-bucket --bucket not-there && aws" in found["hint"]
     assert states["bucket"] == "failed"
     assert states["credentials accepted"] == "ok"
     assert {states[step] for step in STORE_STEPS[5:]} == {"skipped"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import io
@@ -12,6 +13,7 @@ import re
 import shlex
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -25,11 +27,14 @@ import pytest
 from bookstore.cli import main
 from bookstore.cli.arguments import UsageError
 from bookstore.cli.clone import parse_address
-from bookstore.cli.places import api_path
+from bookstore.cli.places import Place, api_path
 from bookstore.cli.schedule import given_parameters, parameter_value
 from bookstore.cli.version_names import find_version, shown_ids
+from bookstore.errors import CredentialsRejected
 from bookstore.provenance import Provenance, from_metadata, to_metadata
 from bookstore.results import Label, Version
+from bookstore.storage.memory import MemoryStore
+from bookstore.versions import Versions
 from ci.bucket import Bucket
 from ci.command_line import CommandLine, Ran
 from ci.jupyter_process import JupyterProcess, notebook
@@ -170,7 +175,8 @@ def test_the_versions_of_a_file_are_listed_with_who_when_and_why(desk):
     assert [version["version_id"] for version in document["versions"]] == ids[:0:-1]
     assert [version["number"] for version in document["versions"]] == [0, 1]
     assert document["more"] is True
-    assert "--all" in desk.run("versions", path, "-n", "2").out
+    assert f"the newest 2 versions of {path}; --all shows the rest" in desk.run("versions", path, "-n", "2").out
+    assert f"the newest version of {path}; --all" in desk.run("versions", path, "-n", "1").out
 
 
 def test_a_history_shows_deletions_earlier_names_and_origins(desk):
@@ -231,6 +237,60 @@ def test_a_file_without_versions_is_told(desk):
     ran = desk.run("versions", "never.ipynb", "--json")
     assert ran.code == 1
     assert ran.json()["error"]["code"] == "ObjectMissing"
+    made = desk.name()
+    (desk.cli.root / made).write_text("not saved in Jupyter")
+    for command in (["versions"], ["show"], ["diff"], ["show", "~1"], ["restore", "some-label", "--yes"]):
+        name, *rest = command
+        gone, there = (desk.run(name, path, *rest) for path in ("never.ipynb", made))
+        assert gone.code == there.code == (2 if name == "diff" else 1)
+        assert f"no such file in {desk.cli.root}" in gone.err
+        assert "archive_globs" in there.err
+        assert "bookstore versions" not in gone.err + there.err
+
+
+def test_a_directory_is_no_file_with_versions(desk):
+    path = desk.name()
+    desk.seed(f"folder/{path}", "one")
+    for command in (["versions"], ["show"]):
+        ran = desk.run(*command, "folder")
+        assert ran.code == 1
+        assert "'folder' is a directory" in ran.err
+        assert desk.run(*command, ".").code == 2
+
+
+def test_a_path_is_relative_to_a_root_that_is_named(desk, tmp_path):
+    name = desk.name()
+    ids = desk.seed(f"named/{name}", "one", "two")
+    for root, given in ((desk.cli.root, f"named/{name}"), (desk.cli.root / "named", name)):
+        if desk.jupyter is None and root != desk.cli.root:
+            continue  # without a server the directory itself is the root
+        options = ["--root", str(root)]
+        assert desk.run("versions", given, *options, "--json", cwd=tmp_path).json()["path"] == f"named/{name}"
+        assert desk.run("restore", given, ids[0], "--yes", *options, cwd=tmp_path).code == 0
+        assert (desk.cli.root / "named" / name).read_bytes() == as_bytes("one")
+        ran = desk.run("versions", f"../../{given}", *options, cwd=tmp_path)
+        assert ran.code == 2
+        assert "outside the root directory" in ran.err
+    if desk.jupyter is not None:
+        options = ["--url", f"http://localhost:{desk.jupyter.port}/user/ada/"]
+        assert desk.run("versions", f"named/{name}", *options, cwd=tmp_path).code == 0
+    else:
+        assert desk.run("verify", f"named/{name}", "--root", str(desk.cli.root), cwd=tmp_path).out.startswith("3 v")
+    # What lies below the root from the current directory goes before.
+    below = desk.cli.root / "named"
+    assert desk.run("versions", name, "--root", str(desk.cli.root), cwd=below).code == 0
+
+
+def test_a_version_is_shown_to_programs_with_its_details(desk):
+    before, path = desk.name(), desk.name()
+    old = desk.seed(before, "one", "two", "three", on_disk=False)
+    ids = desk.seed(path, "three", "four", reason="rename", previous_key=f"workspace/{before}")
+    for name, version_id, text in (("latest", ids[1], "four"), (ids[0], ids[0], "three"), ("~4", old[0], "one")):
+        version = desk.run("show", path, name, "--json").json()["version"]
+        assert version["version_id"] == version_id
+        assert version["sha256"] == hashlib.sha256(as_bytes(text)).hexdigest()
+        assert version["user"] == "ada"
+        assert version["saved_at"]
 
 
 def test_a_path_outside_the_root_is_refused_with_the_reason(desk):
@@ -359,6 +419,8 @@ def test_a_restored_version_is_the_file_again_and_a_new_version(desk):
     assert desk.run("restore", path, ids[1], "--to", other, "--yes").code == 0
     assert (desk.cli.root / other).read_bytes() == as_bytes("two")
     assert (desk.cli.root / path).read_bytes() == as_bytes("one")
+    ran = desk.run("restore", path, ids[0], "--to", other, "--yes")
+    assert f"{other} is replaced. What it holds is archived first" in ran.err
 
 
 def test_unsaved_changes_on_disk_are_archived_before_they_are_restored_over(desk):
@@ -468,6 +530,8 @@ def test_a_scheduled_copy_is_pinned_and_has_its_parameters_and_command(desk, tmp
     assert document["item"]["parameters"] == {"region": "north", "year": 2026}
     assert document["item"]["from_version"] == ids[0]
     assert document["item"]["url"] == command[1]
+    assert f"1 version of {path}" in desk.run("schedule", path, "--history").out
+    assert "never scheduled" in desk.run("schedule", "never.ipynb", "--history").err
     listed = desk.run("schedule", "--list").out
     assert next(line for line in listed.splitlines() if path in line).count("year=2026") == 1
     long = "x" * 300
@@ -639,6 +703,82 @@ def test_without_a_bucket_the_missing_setting_is_told(tmp_path):
     assert "JPYNB_S3_BUCKET" in ran.err
 
 
+def test_servers_that_hold_other_directories_are_named_where_there_is_no_bucket(start_jupyter, bucket, tmp_path):
+    jupyter = start_jupyter(bucket)
+    cli = CommandLine(tmp_path / "jupyter")
+    for command in (["versions", "a.ipynb"], ["publish", "--list"], ["clone", f"s3://{bucket.name}/a.ipynb"]):
+        ran = cli.run(*command, cwd=tmp_path)
+        assert ran.code == 1
+        assert f"None of your servers holds {'a.ipynb' if 'versions' in command else 'this directory'}" in ran.err
+        assert f"they hold {jupyter.root}" in ran.err
+        assert "--root or --url" in ran.err
+
+
+def test_what_only_reads_opens_nothing_but_the_store(bucket, tmp_path):
+    local = Desk(CommandLine(tmp_path, bucket.environment), bucket, None)
+    local.seed("a.ipynb", "one")
+    script = (
+        "import sys\nfrom bookstore.cli import main\ncode = main(sys.argv[1:])\n"
+        "loaded = {'nbformat', 'jupyter_server.services.contents.manager', 'bookstore.archive'} & sys.modules.keys()\n"
+        "sys.exit(f'{code} {sorted(loaded)}' if code or loaded else 0)\n"
+    )
+    for command in (["versions", "a.ipynb"], ["show", "a.ipynb"], ["publish", "--list"], ["schedule", "--list"]):
+        ran = subprocess.run(
+            [sys.executable, "-c", script, *command],
+            cwd=local.cli.root,
+            env=local.cli.environment,
+            capture_output=True,
+            check=False,
+        )
+        assert (ran.returncode, ran.stderr.decode()) == (0, "")
+    assert not (tmp_path / "data" / "bookstore").exists()
+
+
+@pytest.mark.parametrize("command", [["versions", "a.ipynb"], ["versions", "a.ipynb", "--json"], ["show", "a.ipynb"]])
+def test_output_that_nobody_takes_is_told_or_left(bucket, tmp_path, command):
+    local = Desk(CommandLine(tmp_path, bucket.environment), bucket, None)
+    local.put("a.ipynb", b"x" * 300_000, on_disk=False)
+    full = Path("/dev/full")
+    if full.exists():
+        with full.open("wb") as nowhere:
+            process = subprocess.run(
+                local.cli.command(*command),
+                cwd=local.cli.root,
+                env=local.cli.environment,
+                stdout=nowhere,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+        assert process.returncode == 1
+        assert process.stderr.decode().startswith("bookstore: Standard output cannot be written to: No space left")
+        assert len(process.stderr.splitlines()) == 2
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        local.cli.command(*command),
+        cwd=local.cli.root,
+        env=local.cli.environment,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (141, b"")
+
+
+def test_where_labels_cannot_be_read_either_it_is_the_listing_that_is_told():
+    class Refusing(MemoryStore):
+        async def list_versions(self, *_, **__):
+            await asyncio.sleep(0.01)
+            raise CredentialsRejected("listing versions")
+
+        def get(self, *_, **__):
+            raise CredentialsRejected("reading labels")
+
+    with pytest.raises(CredentialsRejected, match="listing versions"):
+        asyncio.run(Versions(Refusing("books"), "workspace").history("a.ipynb"))
+
+
 def test_a_link_to_the_root_is_the_root(tmp_path):
     root = tmp_path / "real"
     (root / "sub").mkdir(parents=True)
@@ -661,7 +801,7 @@ def test_a_version_is_found_by_its_label_without_asking_for_the_details_of_all()
             assert not details
             return iter(rows)
 
-    assert find_version(Listed(), "a", "first").version_id == "id-2"
+    assert find_version(Place(Listed(), None), "a", "first").version_id == "id-2"
 
 
 def test_as_much_of_an_id_is_shown_as_tells_it_apart():

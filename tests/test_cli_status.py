@@ -200,7 +200,11 @@ def test_what_a_stopped_demo_left_is_told_beside_servers_that_hold_another_root(
     demo.config_file.write_text("")
     refused = demo.outbox / "refused"
     refused.mkdir(parents=True)
-    assert cli.run("status", cwd=tmp_path).code == 0
+    ran = cli.run("status", cwd=tmp_path)
+    assert ran.code == 0, "it is about the server that it names"
+    assert "None of your servers holds this directory, so nothing saved there is archived now" in ran.out
+    ran = cli.run("status", "--root", str(tmp_path), "--json")
+    assert (ran.code, ran.json()["ok"]) == (1, False)
     (refused / "00000001-00000001-0.entry").write_bytes(b"")
     ran = cli.run("status", "--root", str(demo.notebooks))
     assert ran.code == 1

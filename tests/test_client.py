@@ -255,7 +255,7 @@ def test_a_bucket_that_may_not_be_cloned_from(start_jupyter, bucket):
     # No base directory, so no such route.
     with pytest.raises(FeatureAbsent) as absent:
         client.clone_file("a.txt")
-    assert "features" in absent.value.hint
+    assert "fs_cloning_basedir" in absent.value.hint
 
 
 def test_a_server_without_bookstore_is_told(start_jupyter):
@@ -270,6 +270,10 @@ def test_a_server_that_is_not_there_is_told():
         client.status()
     assert "http://127.0.0.1:1/" in str(caught.value)
     assert caught.value.transient
+    # At the call, and not at the first step of the loop over what it gives.
+    for ask in (lambda: client.versions("a.ipynb"), client.published, client.scheduled):
+        with pytest.raises(ServerUnreachable):
+            ask()
 
 
 def test_no_token_is_shown(jupyter):

@@ -14,8 +14,10 @@ import pytest
 
 from bookstore import papermill_io
 from bookstore.bookstore_config import BookstoreSettings
+from bookstore.cli.demo_layout import Layout
 from bookstore.errors import (
     BucketNotVersioned,
+    CredentialsMissing,
     IntegrityError,
     InvalidRequest,
     NotANotebook,
@@ -171,6 +173,20 @@ def test_a_setting_that_cannot_be_used_is_named(monkeypatch):
     monkeypatch.setenv("JPYNB_S3_ENDPOINT_URL", "nowhere")
     with pytest.raises(SettingsError, match="s3_endpoint_url"):
         BookstoreHandler.read("bookstore://lake/a.ipynb")
+
+
+def test_errors_tell_the_next_step_in_their_text(jupyter_home, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "JPYNB_S3_ACCESS_KEY_ID", "JPYNB_S3_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(jupyter_home / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(jupyter_home / "none"))
+    with pytest.raises(CredentialsMissing, match="JPYNB_S3_ACCESS_KEY_ID"):
+        BookstoreHandler.read("bookstore://lake/a.ipynb")
+    demo = Layout.standard()
+    demo.prepare()
+    demo.config_file.write_text("")
+    with pytest.raises(CredentialsMissing, match=f"JUPYTER_CONFIG_PATH={demo.config} while bookstore demo runs"):
+        BookstoreHandler.read("bookstore://bookstore-demo/scheduled/a.ipynb")
 
 
 # -- with a store in memory ------------------------------------------------------------------------------------------

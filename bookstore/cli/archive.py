@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bookstore.cli.arguments import UsageError, positive
 from bookstore.cli.commands import FINE, INTERRUPTED, WRONG
 from bookstore.cli.output import count
-from bookstore.cli.places import ABOUT_PATHS, Place, add_place_arguments, open_place
+from bookstore.cli.places import Place, add_place_arguments, open_place
 from bookstore.errors import BookstoreError, FileMissing, PathError
 
 if TYPE_CHECKING:
@@ -38,14 +38,16 @@ SHOWN = 20
 
 _SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
 
-DESCRIPTION = f"""Archive the files that a directory holds already: each that archive_globs names becomes a new
+DESCRIPTION = """Archive the files that a directory holds already: each that archive_globs names becomes a new
 version, if its newest version has other bytes.
 
 It may be interrupted at any time and run again: what is in the bucket already is not sent twice. Hidden files and
 directories are left out, and links to directories are not followed. A file that fails does not keep the others; at the
 end they are told, and the exit code is 1.
 
-{ABOUT_PATHS}"""
+DIR is relative to the current directory, or else, where --root or --url is given, to that root. It must be there, not
+outside of the server's root: that of the running server that holds it, through which the work is done, or otherwise
+--root or the configured root, with this machine's settings."""
 
 EXAMPLES = (
     ("archive .", "everything below the current directory"),
@@ -61,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=positive, default=JOBS, metavar="N", help=f"archive N files at a time; {JOBS} by default"
     )
     parser.add_argument("--dry-run", action="store_true", help="tell what would be archived, and archive nothing")
-    parser.add_argument("--hidden", action="store_true", help="hidden files and directories too")
+    parser.add_argument(
+        "--hidden", action="store_true", help="hidden files and directories too; a server takes them if it shows them"
+    )
     add_place_arguments(parser)
 
 
@@ -115,16 +119,13 @@ class Tally:
 def run(context: Context) -> int:
     """Do the work; the exit code."""
     args = context.args
-    directory = Path(args.directory)
-    if not directory.exists():
-        raise UsageError(f"{directory} is not there.", "Give a directory, or a file.")
     with _signals() as asked, open_place(context, args.directory, use="writing") as place:
         if place.root is None:
             raise UsageError(
                 "Nothing tells here where the server's root is, so no files can be found below it.",
                 "Run it where the files are, without --url.",
             )
-        paths = _paths(context, place, directory)
+        paths = _paths(context, place)
         if args.dry_run:
             return _dry_run(context, place, paths, asked)
         tally = Tally(len(paths))
@@ -159,9 +160,18 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _paths(context: Context, place: Place, directory: Path) -> list[str]:
-    """API paths of the files to archive, in order."""
+def _paths(context: Context, place: Place) -> list[str]:
+    """API paths of the files to archive, in order.
+
+    Raises
+    ------
+    UsageError
+        There is no such file or directory.
+    """
     start = place.api_path(context.args.directory)
+    directory = place.on_disk(start)
+    if directory is None or not directory.exists():
+        raise UsageError(f"{context.args.directory} is not there.", "Give a directory, or a file.")
     if directory.is_file():
         return [start]
     return [

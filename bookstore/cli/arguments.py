@@ -23,7 +23,7 @@ _WITH_VALUE = ("--config",)
 #: What asks for help as well as ``--help`` does, alone or before a command's name.
 HELP = "help"
 
-_EXIT_CODES = "exit codes: 0 fine, 1 something is wrong, 2 wrong usage, 130 interrupted"
+_EXIT_CODES = "exit codes: 0 fine, 1 something is wrong, 2 wrong usage, 130 interrupted, 141 nobody reads the rest"
 
 
 class UsageError(Exception):

@@ -6,6 +6,7 @@ import asyncio
 import email.utils
 import http.client
 import re
+import shlex
 import ssl
 import urllib.error
 import urllib.request
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bookstore.bookstore_config import AWS_ENDPOINT
+from bookstore.bookstore_config import AWS_ENDPOINT, DEFAULT_REGION
 from bookstore.cli.checks import Finding
 from bookstore.cli.checks_writing import WRITING, WriteChecks, failed, guarded, text_of
 from bookstore.cli.output import duration
@@ -197,9 +198,24 @@ class StoreDoctor:
             # Looking at the bucket may be forbidden where writing is not.
             bucket = Finding("bucket", "warning", f"{text_of(error)}", error.hint)
             return Probe(Versioning.UNKNOWN), [reachable, accepted, bucket, clock]
-        if isinstance(error, (AccessDenied, BucketMissing)):
+        if isinstance(error, BucketMissing):
+            missing = Finding("bucket", "failed", text_of(error), f"Correct s3_bucket, or create it: {self._create()}")
+            return None, [reachable, accepted, missing, clock]
+        if isinstance(error, AccessDenied):
             return None, [reachable, accepted, failed("bucket", error), clock]
         return None, [failed("reachable", error), *skipped[2:]]
+
+    def _create(self) -> str:
+        """The command that makes the bucket."""
+        endpoint, region, bucket = self._settings.endpoint, self._settings.region, shlex.quote(self._store.bucket)
+        aws = f"aws --endpoint-url {shlex.quote(endpoint)} s3api" if endpoint else "aws s3api"
+        # AWS itself wants to be told every region but its first.
+        place = f" --create-bucket-configuration LocationConstraint={shlex.quote(region)}" if region else ""
+        place = "" if endpoint or region == DEFAULT_REGION else place
+        return (
+            f"{aws} create-bucket --bucket {bucket}{place} && {aws} put-bucket-versioning --bucket {bucket} "
+            "--versioning-configuration Status=Enabled"
+        )
 
     def _ask(self) -> _Answer | None:
         """What the endpoint answers without credentials, for when every signed request is refused."""

@@ -24,6 +24,8 @@ FINE = 0
 WRONG = 1
 USAGE = 2
 INTERRUPTED = 130
+#: Who reads standard output has closed it, as ``head`` does: what a shell tells of a program that SIGPIPE ended.
+NOBODY_READS = 141
 
 
 class CommandModule(Protocol):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bookstore.cli.output import Output
-from bookstore.errors import SettingsError
+from bookstore.errors import SettingsError, StoreTimeout, StoreUnreachable
 
 if TYPE_CHECKING:
     from bookstore.bookstore_config import BookstoreSettings
     from bookstore.cli.app import BookstoreApp
+    from bookstore.cli.demo_layout import Layout
+    from bookstore.errors import BookstoreError
 
 
 class Context:
@@ -35,11 +38,21 @@ class Context:
         self._is_root_chosen = False
 
     @cached_property
+    def demo(self) -> Layout | None:
+        """The user's demo whose notebooks the current directory, or ``--root``, belongs to."""
+        if self.args.config is not None or getattr(self.args, "url", None):
+            return None
+        from bookstore.cli.demo_layout import Layout
+
+        return Layout.of_this_user(Path(getattr(self.args, "root", None) or ".").expanduser())
+
+    @cached_property
     def app(self) -> BookstoreApp:
-        """The application that has read Jupyter's configuration."""
+        """The application that has read Jupyter's configuration, or among a demo's notebooks the demo's."""
         from bookstore.cli.app import BookstoreApp
 
-        return BookstoreApp.configured(self.args.config, self._given)
+        file = self.args.config if self.demo is None else str(self.demo.config_file)
+        return BookstoreApp.configured(file, self._given)
 
     @cached_property
     def settings(self) -> BookstoreSettings:
@@ -81,11 +94,37 @@ class Context:
         if not self.settings.is_configured:
             raise SettingsError(
                 "No bucket is configured.",
-                "Set c.BookstoreSettings.s3_bucket or JPYNB_S3_BUCKET; bookstore doctor tells what else is missing.",
+                "Set c.BookstoreSettings.s3_bucket or JPYNB_S3_BUCKET; bookstore doctor tells what else is missing."
+                + self.demo_hint(),
             )
         problems = [problem for problem in self.settings.check(self.root_dir) if problem.blocks_archiving]
         if problems:
             raise SettingsError("\n".join(map(str, problems)), "bookstore doctor looks at the rest of the way.")
+
+    def demo_hint(self) -> str:
+        """Where the demo is, if there is one; empty or a sentence after a blank."""
+        from bookstore.cli.demo_layout import Layout
+        from bookstore.jupyter_servers import running_servers, servers_for
+
+        demo = Layout.standard()
+        if not demo.config_file.is_file():
+            return ""
+        notebooks = shlex.quote(str(demo.notebooks))
+        if servers_for(demo.notebooks, running_servers()):
+            return f" For the demo: --root {notebooks}"
+        return f" The demo does not run: {demo.command} starts it; its notebooks are in {notebooks}"
+
+    def hint_for(self, error: BookstoreError) -> str:
+        """What to do about an error: among a demo's notebooks its S3 server may just not run."""
+        from bookstore.jupyter_servers import running_servers, servers_for
+
+        if self.demo is None or not isinstance(error, (StoreUnreachable, StoreTimeout)):
+            return error.hint
+        if servers_for(self.demo.notebooks, running_servers()):
+            return error.hint
+        return (
+            f"This directory is a demo's, and the demo does not run. Start it in another terminal: {self.demo.command}"
+        )
 
     def tell_broken_files(self) -> None:
         """Tell which configuration files could not be read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shlex
 from collections.abc import Iterator
@@ -82,6 +83,43 @@ class Layout:
                 return layout
         return None
 
+    @classmethod
+    def of_this_user(cls, directory: Path) -> Layout | None:
+        """The demo among whose notebooks a directory lies, if this user started it.
+
+        Its configuration is a program: one that merely lies there, as in somebody else's checkout, must never be run.
+        """
+        layout = cls.holding(directory)
+        return layout if layout is not None and layout.is_registered else None
+
+    @property
+    def _is_standard(self) -> bool:
+        return self.base.resolve() == Layout.standard().base.resolve()
+
+    @property
+    def _registration(self) -> Path:
+        """Where this user's data say that the directory is a demo's."""
+        name = hashlib.sha256(os.fsencode(self.base)).hexdigest()[:32]
+        return Layout.standard().base.parent / "demos" / name
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it is known that this user started a demo here."""
+        if self._is_standard:
+            return True
+        try:
+            return self._registration.read_bytes() == os.fsencode(self.base)
+        except OSError:
+            return False
+
+    def register(self) -> None:
+        """Remember that this user started a demo here, so that commands find its configuration by themselves."""
+        if self._is_standard:
+            return
+        with self.usable():
+            self._registration.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._registration.write_bytes(os.fsencode(self.base))
+
     @property
     def notebooks(self) -> Path:
         """Jupyter's root directory."""
@@ -125,8 +163,7 @@ class Layout:
     @property
     def command(self) -> str:
         """What starts this demo again."""
-        is_standard = self.base.resolve() == Layout.standard().base.resolve()
-        return "bookstore demo" if is_standard else f"bookstore demo --directory {shlex.quote(str(self.base))}"
+        return "bookstore demo" if self._is_standard else f"bookstore demo --directory {shlex.quote(str(self.base))}"
 
     def prepare(self) -> None:
         """Make the directories, which only their owner may enter.

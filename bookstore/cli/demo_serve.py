@@ -46,6 +46,7 @@ def serve(context: Context, layout: Layout) -> int:
     with EmbeddedS3(layout.s3) as s3:
         s3.ensure_bucket(BUCKET)
         layout.write_files(s3)
+        layout.register()
         layout.claim_outbox()
         with layout.usable():
             write_welcome(layout.notebooks)

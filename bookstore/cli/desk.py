@@ -14,18 +14,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bookstore.cli.output import count
+from bookstore.errors import ObjectMissing
 from bookstore.provenance import altered
 from bookstore.results import Archived, Cloned, Comparison, History, Listing, Published, Removed, Restored, Version
 
 if TYPE_CHECKING:
     from bookstore.cli.context import Context
+    from bookstore.cli.reading import Reader
     from bookstore.client import BookstoreClient
     from bookstore.library import Library
+    from bookstore.publishing import Shelf
+    from bookstore.service import ArchiveService
 
 _T = TypeVar("_T")
 
 #: Versions or publications that one request asks for.
 PAGE = 100
+
+#: Rows that a request without details may ask for.
+LARGEST_PAGE = 1000
 
 #: Bytes that are handed on at a time.
 _CHUNK = 1 << 20
@@ -77,6 +84,10 @@ class Desk(abc.ABC):
             cursor = history.cursor
             if cursor is None:
                 return
+
+    @abc.abstractmethod
+    def locate(self, path: str, version_id: str, *, area: str = "workspace") -> Version:
+        """One version with its details."""
 
     @abc.abstractmethod
     def copy_to(self, path: str, version_id: str, write: Callable[[bytes], object], *, area: str = "workspace") -> None:
@@ -175,6 +186,25 @@ class RemoteDesk(Desk):
     ) -> History:
         return self.client.history(path, area=area, limit=limit, cursor=cursor, details=details)
 
+    def locate(self, path: str, version_id: str, *, area: str = "workspace") -> Version:  # noqa: D102
+        cursor: str | None = None
+        while True:
+            page = self.history(path, area=area, limit=LARGEST_PAGE, cursor=cursor, details=False)
+            ids = [version.version_id for version in page.versions]
+            if version_id in ids:
+                break
+            if page.cursor is None:
+                raise ObjectMissing(f"the history of {path!r} has no version {version_id!r}")
+            cursor = page.cursor
+        # The details of one row, and not of all before it.
+        if before := ids.index(version_id):
+            cursor = self.history(path, area=area, limit=before, cursor=cursor, details=False).cursor
+        found = self.history(path, area=area, limit=1, cursor=cursor).versions
+        if found and found[0].version_id == version_id:
+            return found[0]
+        # With details an earlier name may come in between.
+        return next(row for row in self.versions(path, area=area) if row.version_id == version_id)
+
     def copy_to(  # noqa: D102
         self, path: str, version_id: str, write: Callable[[bytes], object], *, area: str = "workspace"
     ) -> None:
@@ -250,6 +280,8 @@ class RemoteDesk(Desk):
 class LocalDesk(Desk):
     """The verbs with this machine's settings, as a server with them would do them; in a thread of their own.
 
+    What only reads opens nothing but the store. The first verb that writes, or reads a file, opens the rest.
+
     Parameters
     ----------
     context : Context
@@ -263,19 +295,17 @@ class LocalDesk(Desk):
             context.require_bucket()
         else:
             context.tell_broken_files()
+        self._context = context
         self._output = context.output
         self.where = f"this machine's settings, root {context.root_dir}"
         self._under_way: set[concurrent.futures.Future[Any]] = set()
         self._lock = threading.Lock()
         self._is_closed = False
+        self._opened_reader: Reader | None = None
+        self._opened_library: Library | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="bookstore-desk", daemon=True)
         self._thread.start()
-        try:
-            self._library = self._call(_library(context))
-        except BaseException:
-            self._end_loop()
-            raise
 
     def close(self, *, in_hurry: bool = False) -> None:
         """Ship what waits for as long as ``drain_timeout`` says, and leave the rest in the outbox."""
@@ -286,7 +316,15 @@ class LocalDesk(Desk):
             left = list(self._under_way)
         for call in left:
             call.cancel()
-        service = self._library.service
+        try:
+            if self._opened_library is not None:
+                self._end_service(self._opened_library.service, in_hurry=in_hurry)
+            if self._opened_reader is not None:
+                self._finish(self._opened_reader.store.aclose())
+        finally:
+            self._end_loop()
+
+    def _end_service(self, service: ArchiveService, *, in_hurry: bool) -> None:
         try:
             if (
                 service.shipper.waiting
@@ -296,10 +334,29 @@ class LocalDesk(Desk):
                 saves = count(waiting, "save waits", "saves wait")
                 self._output.note(f"bookstore: {saves} in the outbox for the next server, or for bookstore drain.")
         finally:
-            try:
-                self._finish(service.stop())
-            finally:
-                self._end_loop()
+            self._finish(service.stop())
+
+    async def _reader(self) -> Reader:
+        if self._opened_reader is None:
+            from bookstore.cli.reading import Reader
+
+            self._opened_reader = Reader(self._context.settings, self._context.root_dir)
+        return self._opened_reader
+
+    async def _library(self) -> Library:
+        # Nothing is awaited in between, so that there is one for all threads.
+        if self._opened_library is None:
+            from bookstore.archive import BookstoreContentsArchiver, service_of
+            from bookstore.library import Library
+
+            context = self._context
+            # What goes well is told by the commands themselves; without a handler, only warnings are written.
+            log = logging.getLogger("bookstore.desk")
+            manager = BookstoreContentsArchiver(root_dir=context.root_dir, config=context.app.config, log=log)
+            if getattr(context.args, "hidden", False):  # asked for, on one's own disk
+                manager.allow_hidden = True
+            self._opened_library = Library(service_of(manager), manager)
+        return self._opened_library
 
     def _finish(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -326,30 +383,50 @@ class LocalDesk(Desk):
             with self._lock:
                 self._under_way.discard(call)
 
+    def _read(self, read: Callable[[Reader], Coroutine[Any, Any, _T]]) -> _T:
+        async def work() -> _T:
+            return await read(await self._reader())
+
+        return self._call(work())
+
+    def _do(self, do: Callable[[Library], Coroutine[Any, Any, _T]]) -> _T:
+        async def work() -> _T:
+            return await do(await self._library())
+
+        return self._call(work())
+
     def history(  # noqa: D102
         self, path: str, *, area: str = "workspace", limit: int = 50, cursor: str | None = None, details: bool = True
     ) -> History:
-        return self._call(self._library.history(path, area=area, limit=limit, cursor=cursor, details=details))
+        return self._read(
+            lambda reader: reader.versions(area).history(path, limit=limit, cursor=cursor, details=details)
+        )
+
+    def locate(self, path: str, version_id: str, *, area: str = "workspace") -> Version:  # noqa: D102
+        return self._read(lambda reader: reader.versions(area).locate(path, version_id))
 
     def copy_to(  # noqa: D102
         self, path: str, version_id: str, write: Callable[[bytes], object], *, area: str = "workspace"
     ) -> None:
-        self._call(self._copy_to(path, version_id, write, area))
+        async def copy(reader: Reader) -> None:
+            versions = reader.versions(area)
+            version = await versions.locate(path, version_id)
+            digest = hashlib.sha256()
+            async with versions.open(version) as body:
+                async for chunk in body.chunks:
+                    digest.update(chunk)
+                    await asyncio.to_thread(write, chunk)
+            if version.sha256 and digest.hexdigest() != version.sha256:
+                raise altered(version_id, path, version.sha256, digest.hexdigest())
 
-    async def _copy_to(self, path: str, version_id: str, write: Callable[[bytes], object], area: str) -> None:
-        version = await self._library.locate(path, version_id, area=area)
-        digest = hashlib.sha256()
-        async with self._library.open(version, area=area) as body:
-            async for chunk in body.chunks:
-                digest.update(chunk)
-                await asyncio.to_thread(write, chunk)
-        if version.sha256 and digest.hexdigest() != version.sha256:
-            raise altered(version_id, path, version.sha256, digest.hexdigest())
+        self._read(copy)
 
     def compare(  # noqa: D102
         self, path: str, before: str | None = None, after: str | None = None, *, area: str = "workspace"
     ) -> Comparison:
-        return self._call(self._library.compare(path, before, after, area=area))
+        if before is not None and after is not None:
+            return self._read(lambda reader: reader.compare(path, before, after, area))
+        return self._do(lambda library: library.compare(path, before, after, area=area))
 
     def label(  # noqa: D102
         self,
@@ -360,7 +437,7 @@ class LocalDesk(Desk):
         note: str | None = None,
         pinned: bool | None = None,
     ) -> Version:
-        return self._call(self._library.label(path, version_id, name=name, note=note, pinned=pinned))
+        return self._do(lambda library: library.label(path, version_id, name=name, note=note, pinned=pinned))
 
     def restore(  # noqa: D102
         self,
@@ -371,59 +448,54 @@ class LocalDesk(Desk):
         expected_hash: str | None = None,
         force: bool = False,
     ) -> Restored:
-        return self._call(
-            self._library.restore(path, version_id, target_path=target_path, expected_hash=expected_hash, force=force)
+        return self._do(
+            lambda library: library.restore(
+                path, version_id, target_path=target_path, expected_hash=expected_hash, force=force
+            )
         )
 
     def archive(self, path: str, *, timeout: float = ARCHIVE_TIMEOUT) -> Archived:  # noqa: D102
-        return self._call(self._library.archive(path, timeout=timeout))
+        return self._do(lambda library: library.archive(path, timeout=timeout))
 
     def publish(self, path: str) -> Published:  # noqa: D102
-        return self._call(self._library.publish(path))
+        return self._do(lambda library: library.publish(path))
 
     def unpublish(self, path: str) -> Removed:  # noqa: D102
-        return self._call(self._library.unpublish(path))
+        return self._do(lambda library: library.unpublish(path))
 
     def published(self) -> Iterator[Published]:  # noqa: D102
-        return self._pages(self._library.published)
+        return self._pages(lambda reader: reader.published)
 
     def schedule(  # noqa: D102
         self, path: str, *, version_id: str | None = None, parameters: Mapping[str, Any] | None = None
     ) -> Published:
-        return self._call(self._library.schedule(path, version_id=version_id, parameters=parameters))
+        return self._do(lambda library: library.schedule(path, version_id=version_id, parameters=parameters))
 
     def unschedule(self, path: str) -> Removed:  # noqa: D102
-        return self._call(self._library.unschedule(path))
+        return self._do(lambda library: library.unschedule(path))
 
     def scheduled(self) -> Iterator[Published]:  # noqa: D102
-        return self._pages(self._library.scheduled)
+        return self._pages(lambda reader: reader.scheduled)
 
     def scheduled_copy(self, path: str, version_id: str | None = None) -> Published:  # noqa: D102
-        return self._call(self._library.scheduled_copy(path, version_id))
+        return self._read(lambda reader: reader.scheduled.get(path, version_id))
 
     def clone(  # noqa: D102
         self, bucket: str, key: str, *, version_id: str | None = None, target_path: str = ""
     ) -> Cloned:
-        return self._call(self._library.clone(bucket, key, version_id=version_id, target_path=target_path))
+        return self._do(lambda library: library.clone(bucket, key, version_id=version_id, target_path=target_path))
 
     def clone_file(self, relpath: str, *, target_path: str = "") -> Cloned:  # noqa: D102
-        return self._call(self._library.clone_file(relpath, target_path=target_path))
+        return self._do(lambda library: library.clone_file(relpath, target_path=target_path))
 
-    def _pages(self, ask: Callable[..., Coroutine[Any, Any, Listing]]) -> Iterator[Published]:
+    def _pages(self, shelf_of: Callable[[Reader], Shelf]) -> Iterator[Published]:
         cursor: str | None = None
         while True:
-            listing = self._call(ask(limit=PAGE, cursor=cursor))
+            listing = self._page(shelf_of, cursor)
             yield from listing.items
             cursor = listing.cursor
             if cursor is None:
                 return
 
-
-async def _library(context: Context) -> Library:
-    from bookstore.archive import BookstoreContentsArchiver, service_of
-    from bookstore.library import Library
-
-    # What goes well is told by the commands themselves; without a handler, only warnings are written.
-    log = logging.getLogger("bookstore.desk")
-    manager = BookstoreContentsArchiver(root_dir=context.root_dir, config=context.app.config, log=log)
-    return Library(service_of(manager), manager)
+    def _page(self, shelf_of: Callable[[Reader], Shelf], cursor: str | None) -> Listing:
+        return self._read(lambda reader: shelf_of(reader).listing(limit=PAGE, cursor=cursor))

@@ -50,14 +50,14 @@ def run(context: Context) -> int:
     args, output = context.args, context.output
     try:
         with open_place(context, args.path, use="files" if args.after is None else "history") as place:
-            path = place.api_path(args.path)
+            path = place.file_path(args.path)
             before, after = (
-                find_version(place.desk, path, name, area=args.area).version_id if name is not None else None
+                find_version(place, path, name, area=args.area).version_id if name is not None else None
                 for name in (args.before or "latest", args.after)
             )
             comparison = place.desk.compare(path, before, after, area=args.area)
     except BookstoreError as e:
-        output.error(e.code, str(e), e.hint)
+        output.error(e.code, str(e), context.hint_for(e))
         return USAGE
     output.document({"ok": True, **comparison.to_dict()})
     if not comparison.identical:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bookstore.cli.arguments import UsageError
 from bookstore.cli.commands import FINE, WRONG
 from bookstore.cli.running import run_async
+from bookstore.errors import StoreUnreachable
 
 if TYPE_CHECKING:
     from bookstore.cli.checks import Finding
@@ -59,6 +61,8 @@ async def _find(context: Context, findings: list[Finding]) -> None:
     from bookstore.cli.checks_store import ALL
 
     def tell(finding: Finding) -> None:
+        if finding.step == "reachable" and finding.state == "failed" and context.demo is not None:
+            finding = replace(finding, hint=context.hint_for(StoreUnreachable(finding.message, finding.hint)))
         findings.append(finding)
         _show(context.output, finding)
 
@@ -110,6 +114,6 @@ def _show(output: Output, finding: Finding) -> None:
     line = Text.assemble(
         (f"{finding.state:<8}", _STYLES[finding.state]), (f"{finding.step:<22}", "bold"), finding.message
     )
-    output.console.print(line, soft_wrap=True)
+    output.text(line)
     if finding.hint:
-        output.console.print(Text(f"{'':<30}{finding.hint}"), soft_wrap=True)
+        output.text(Text(f"{'':<30}{finding.hint}"))

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bookstore.cli.arguments import UsageError, parse
-from bookstore.cli.commands import INTERRUPTED, USAGE, WRONG
+from bookstore.cli.commands import INTERRUPTED, NOBODY_READS, USAGE, WRONG
 from bookstore.cli.context import Context
-from bookstore.cli.output import Output
+from bookstore.cli.output import Output, OutputError, printing
 from bookstore.errors import BookstoreError
 
 
@@ -27,19 +27,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 fine, 1 something is wrong, 2 wrong usage, 130 interrupted.
+        0 fine, 1 something is wrong, 2 wrong usage, 130 interrupted, 141 nobody reads the rest of what is printed.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     prog = "jupyter bookstore" if Path(sys.argv[0]).stem == "jupyter-bookstore" else "bookstore"
     output = Output(is_json="--json" in args)
     try:
         code = _run(args, prog, output)
-        sys.stdout.flush()
+        with printing():
+            sys.stdout.flush()
     except BrokenPipeError:
-        # Who reads has seen enough; the interpreter's own flush at its end must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_standard_output()
+        return NOBODY_READS
+    except OutputError as e:
+        _leave_standard_output()
+        sys.stderr.write(f"bookstore: {e}\n  {e.hint}\n")
         return WRONG
     return code
+
+
+def _leave_standard_output() -> None:
+    """See that the interpreter's own flush at its end does not complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(args: list[str], prog: str, output: Output) -> int:
@@ -48,20 +57,21 @@ def _run(args: list[str], prog: str, output: Output) -> int:
     except UsageError as e:
         output.error("UsageError", str(e), e.hint)
         return USAGE
+    context = Context(namespace, settings, output)
     try:
         with _ended_by_signals():
-            return command.load().run(Context(namespace, settings, output))
+            return command.load().run(context)
     except UsageError as e:
         output.error("UsageError", str(e), e.hint)
         return USAGE
+    except (BrokenPipeError, OutputError):
+        raise
     except BookstoreError as e:
-        output.error(e.code, str(e), e.hint)
+        output.error(e.code, str(e), context.hint_for(e))
         return WRONG
     except KeyboardInterrupt:
         output.error("Interrupted", "Interrupted.", "")
         return INTERRUPTED
-    except BrokenPipeError:
-        raise
     except Exception as e:
         if namespace.debug:
             raise

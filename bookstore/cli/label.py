@@ -55,8 +55,8 @@ def run(context: Context) -> int:
     elif not is_asked:
         raise UsageError("Nothing to say of the version.", "Give --name, --note, --pin, --unpin or --remove.")
     with open_place(context, args.path, use="writing") as place:
-        path = place.api_path(args.path)
-        version_id = find_version(place.desk, path, args.version).version_id
+        path = place.file_path(args.path)
+        version_id = find_version(place, path, args.version).version_id
         version = place.desk.label(path, version_id, name=name, note=note, pinned=pinned)
     output.document({"ok": True, "version": version.to_dict()})
     label = version.label

@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,30 @@ WIDTH_OF_FILES = 160
 
 #: Columns that no line needs.
 _ANY_WIDTH = 1_000_000
+
+
+class OutputError(Exception):
+    """Standard output takes nothing more; so only standard error can tell."""
+
+    hint = "What was printed is not complete. Make room where it goes, or write to another place."
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Around what writes to standard output: what goes wrong there is told apart from all else.
+
+    Raises
+    ------
+    BrokenPipeError
+        Who reads has seen enough.
+    OutputError
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        raise OutputError(f"Standard output cannot be written to: {e.strerror or type(e).__name__}.") from e
 
 
 class Output:
@@ -57,8 +82,9 @@ class Output:
         """Print the JSON document; does nothing for people."""
         if self.is_json and not self._has_document:
             self._has_document = True
-            sys.stdout.write(json.dumps(document, indent=1) + "\n")
-            sys.stdout.flush()
+            with printing():
+                sys.stdout.write(json.dumps(document, indent=1) + "\n")
+                sys.stdout.flush()
 
     def error(self, code: str, message: str, hint: str) -> None:
         """Tell what went wrong, and what to do."""
@@ -76,7 +102,8 @@ class Output:
     def line(self, text: str = "", style: str | None = None) -> None:
         """Print a line for people."""
         if not self.is_json:
-            self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+            with printing():
+                self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     @property
     def is_terminal(self) -> bool:
@@ -123,34 +150,48 @@ class Output:
             self.console.width = width
 
     def pairs(self, pairs: Iterable[tuple[str, str | Text]]) -> None:
-        """Print names and values for people, one pair a line."""
+        """Print names and values for people, one pair a line; none is broken, so that addresses can be copied."""
         if self.is_json:
             return
-        from rich.table import Table
         from rich.text import Text
 
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="bold", no_wrap=True)
-        grid.add_column(overflow="fold")
-        for name, value in pairs:
-            grid.add_row(name, value if isinstance(value, Text) else Text(value))
-        self._print(grid)
+        rows = list(pairs)
+        width = max((len(name) for name, _ in rows), default=0) + 2
+        for name, value in rows:
+            text = value if isinstance(value, Text) else Text(value)
+            for first, line in zip(
+                [name, *[""] * text.plain.count("\n")], text.split("\n", allow_blank=True), strict=True
+            ):
+                self.text(Text.assemble((f"{first:<{width}}", "bold"), line))
+
+    def text(self, text: Text) -> None:
+        """Print a line for people that has several styles."""
+        if not self.is_json:
+            text.rstrip()
+            with printing():
+                self.console.print(text, soft_wrap=True)
 
     def _print(self, columns: RenderableType) -> None:
         """Print what is laid out in columns; in a file without the blanks that fill up its last one."""
         if self.console.is_terminal:
-            self.console.print(columns)
+            with printing():
+                self.console.print(columns)
             return
         with self.console.capture() as captured:
             self.console.print(columns)
-        for line in captured.get().splitlines():
-            self.console.file.write(f"{line.rstrip()}\n")
+        with printing():
+            for line in captured.get().splitlines():
+                self.console.file.write(f"{line.rstrip()}\n")
 
 
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr, highlight=False)
+    class PlainConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # which is being handled; rich itself would end the program here, and `main` knows what to do
+
+    console = PlainConsole(stderr=stderr, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = WIDTH_OF_FILES
     return console

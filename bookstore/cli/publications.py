@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from bookstore.cli.arguments import UsageError, positive
 from bookstore.cli.output import count
 from bookstore.cli.version_names import add_long_argument, shown_ids
-from bookstore.cli.versions import wall_time
+from bookstore.cli.versions import show_versions, wall_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bookstore.cli.context import Context
     from bookstore.cli.output import Output
+    from bookstore.cli.places import Place
     from bookstore.results import Published, Removed
 
 #: Entries that are listed unless more are asked for.
@@ -64,6 +66,28 @@ def show_listing(
     output.table(columns, rows, whole=("since", "version"), is_wide=is_long)
     if has_more:
         output.line("There are more: --all lists them.", style="dim")
+
+
+def show_history(context: Context, place: Place, path: str, area: str) -> None:
+    """Print the versions of a publication or scheduled copy.
+
+    Raises
+    ------
+    ObjectMissing
+        There never was one.
+    """
+    limit: int | None = None if context.args.all else context.args.number
+    found = list(islice(place.desk.versions(path, area=area), None if limit is None else limit + 1))
+    if not found:
+        raise place.no_versions(path, area)
+    show_versions(
+        context.output,
+        path,
+        area,
+        found[:limit],
+        has_more=len(found) > len(found[:limit]),
+        is_long=context.args.long,
+    )
 
 
 def _row(item: Published, version_id: str, has_parameters: bool) -> Sequence[str]:

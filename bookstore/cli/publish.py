@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from bookstore.cli.commands import FINE
@@ -11,16 +10,15 @@ from bookstore.cli.places import ABOUT_PATHS, add_place_arguments, open_place
 from bookstore.cli.publications import (
     add_listing_arguments,
     require_path,
+    show_history,
     show_listing,
     show_published,
     show_removed,
 )
-from bookstore.cli.versions import show_versions
-from bookstore.errors import ObjectMissing
 
 if TYPE_CHECKING:
     from bookstore.cli.context import Context
-    from bookstore.cli.places import Place, Use
+    from bookstore.cli.places import Use
 
 DESCRIPTION = f"""Publish a notebook as it is now: checked by the rules of its format, archived first, and versioned.
 
@@ -57,26 +55,11 @@ def run(context: Context) -> int:
             limit = None if args.all else args.number
             show_listing(output, place.desk.published(), limit, has_parameters=False, is_long=args.long)
             return FINE
-        path = place.api_path(args.path)
+        path = place.file_path(args.path)
         if args.history:
-            _show_history(context, place, path)
+            show_history(context, place, path, "published")
         elif args.withdraw:
             show_removed(output, place.desk.unpublish(path), "published")
         else:
             show_published(output, place.desk.publish(path), "Published")
     return FINE
-
-
-def _show_history(context: Context, place: Place, path: str) -> None:
-    limit: int | None = None if context.args.all else context.args.number
-    found = list(islice(place.desk.versions(path, area="published"), None if limit is None else limit + 1))
-    if not found:
-        raise ObjectMissing(f"{path!r} was never published.", "bookstore publish --list tells what is.")
-    show_versions(
-        context.output,
-        path,
-        "published",
-        found[:limit],
-        has_more=len(found) > len(found[:limit]),
-        is_long=context.args.long,
-    )

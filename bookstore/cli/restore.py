@@ -51,12 +51,14 @@ def run(context: Context) -> int:
     if not args.yes and not sys.stdin.isatty():
         raise UsageError("There is nobody to ask whether to write.", "Give --yes to restore without a question.")
     with open_place(context, args.path, use="writing") as place:
-        path = place.api_path(args.path)
+        path = place.file_path(args.path)
         target = place.api_path(args.to) if args.to is not None else path
         if not target:
             raise UsageError("--to names a directory.", "Give the file to write.")
-        version = find_version(place.desk, path, args.version)
+        version = find_version(place, path, args.version)
         seen = _hash_on_disk(place, target)
+        if target != path and seen is not None:
+            output.note(f"{target} is replaced. What it holds is archived first, if no version has it.")
         if not args.yes and not _agrees(output, version, target, is_there=seen is not None):
             output.document({"ok": False, "restored": None})
             output.line("Nothing was written.")

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from bookstore.cli.arguments import UsageError
 from bookstore.cli.commands import FINE
+from bookstore.cli.demo_layout import Layout
 from bookstore.cli.places import ABOUT_PATHS, add_place_arguments, open_place
 from bookstore.cli.publications import (
     add_listing_arguments,
     require_path,
+    show_history,
     show_listing,
     show_published,
     show_removed,
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bookstore.cli.context import Context
-    from bookstore.cli.output import Output
-    from bookstore.cli.places import Use
+    from bookstore.cli.places import Place, Use
     from bookstore.results import Published
 
 DESCRIPTION = f"""Store a copy of a notebook's version with parameters, by papermill's convention, where a scheduler
@@ -44,6 +45,7 @@ EXAMPLES = (
     ("schedule report.ipynb --version latest~1 --parameters run.yaml", "an older version"),
     ("schedule --list", "what is scheduled"),
     ("schedule report.ipynb --show", "one, with its parameters"),
+    ("schedule report.ipynb --history", "when this one was scheduled, and by whom"),
     ("schedule report.ipynb --withdraw", "hide it again"),
 )
 
@@ -66,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="list what is scheduled")
     what.add_argument("--show", action="store_true", help="show the scheduled copy and its parameters")
+    what.add_argument("--history", action="store_true", help="list the versions of the scheduled copy")
     what.add_argument("--withdraw", action="store_true", help="hide the scheduled copy")
     add_listing_arguments(parser)
     add_place_arguments(parser)
@@ -75,33 +78,47 @@ def run(context: Context) -> int:
     """Do the work; the exit code."""
     args, output = context.args, context.output
     require_path(args.path, is_listing=args.list)
-    is_looking = args.list or args.show or args.withdraw
+    is_looking = args.list or args.show or args.history or args.withdraw
     if is_looking and (args.version or args.parameter or args.parameters):
         raise UsageError(
-            "--version, -p and --parameters belong to a new scheduled copy.", "Leave out --list, --show or --withdraw."
+            "--version, -p and --parameters belong to a new scheduled copy.",
+            "Leave out --list, --show, --history or --withdraw.",
         )
     parameters = {} if is_looking else given_parameters(args.parameters, args.parameter)
-    use: Use = "history" if args.list or args.show else "writing"
+    use: Use = "history" if args.list or args.show or args.history else "writing"
     with open_place(context, args.path, use=use) as place:
         if args.list:
             limit = None if args.all else args.number
             show_listing(output, place.desk.scheduled(), limit, has_parameters=True, is_long=args.long)
             return FINE
-        path = place.api_path(args.path)
-        if args.show:
-            _show(output, place.desk.scheduled_copy(path))
+        path = place.file_path(args.path)
+        if args.history:
+            show_history(context, place, path, "scheduled")
+        elif args.show:
+            _show(context, place, place.desk.scheduled_copy(path))
         elif args.withdraw:
             show_removed(output, place.desk.unschedule(path), "scheduled")
         else:
-            version_id = find_version(place.desk, path, args.version).version_id if args.version else None
-            _show(output, place.desk.schedule(path, version_id=version_id, parameters=parameters))
+            version_id = find_version(place, path, args.version).version_id if args.version else None
+            _show(context, place, place.desk.schedule(path, version_id=version_id, parameters=parameters))
     return FINE
 
 
-def _show(output: Output, item: Published) -> None:
+def _show(context: Context, place: Place, item: Published) -> None:
+    output = context.output
     show_published(output, item, "Scheduled")
+    if output.is_json:
+        return
+    demo = Layout.of_this_user(place.root) if place.root is not None else None
+    # Ahead of all other configuration, which papermill's side reads as every command does.
+    prefix = "" if demo is None else f"JUPYTER_CONFIG_PATH={shlex.quote(str(demo.config))} "
+    if demo is None and not context.settings.is_configured:
+        output.note(
+            "bookstore: for papermill name the store and its credentials in Jupyter's configuration here, or by "
+            "JPYNB_S3_ENDPOINT_URL, JPYNB_S3_ACCESS_KEY_ID and JPYNB_S3_SECRET_ACCESS_KEY."
+        )
     output.line()
-    output.line(f"papermill {shlex.quote(item.url)} {shlex.quote(result_name(item.path))}")
+    output.line(f"{prefix}papermill {shlex.quote(item.url)} {shlex.quote(result_name(item.path))}")
 
 
 def result_name(path: str) -> str:

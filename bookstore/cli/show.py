@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bookstore.cli.arguments import UsageError
 from bookstore.cli.commands import FINE
-from bookstore.cli.output import size
+from bookstore.cli.output import printing, size
 from bookstore.cli.places import ABOUT_PATHS, Place, add_place_arguments, open_place
 from bookstore.cli.version_names import ABOUT_VERSIONS, add_area_argument, find_version
 from bookstore.errors import FileChanged, FileMissing
@@ -52,8 +52,10 @@ def run(context: Context) -> int:
     if args.force and not args.output:
         raise UsageError("--force belongs to --output.", "Tell which file to overwrite: -o FILE.")
     with open_place(context, args.path) as place:
-        path = place.api_path(args.path)
-        version = find_version(place.desk, path, args.version, area=args.area)
+        path = place.file_path(args.path)
+        version = find_version(place, path, args.version, area=args.area)
+        if output.is_json:
+            version = place.desk.locate(path, version.version_id, area=args.area)
         if args.output:
             target = Path(args.output)
             write_file(place, path, version, target, area=args.area, force=args.force)
@@ -65,7 +67,8 @@ def run(context: Context) -> int:
             output.document({"ok": True, "version": version.to_dict(), **_content_document(bytes(content))})
         else:
             place.desk.copy_to(path, version.version_id, _to_standard_output, area=args.area)
-            sys.stdout.buffer.flush()
+            with printing():
+                sys.stdout.buffer.flush()
     return FINE
 
 
@@ -105,7 +108,8 @@ def write_file(place: Place, path: str, version: Version, target: Path, *, area:
 def _to_standard_output(chunk: bytes) -> None:
     if b"\0" in chunk and sys.stdout.isatty():
         raise UsageError("The version is no text, and would upset the terminal.", "Write it to a file: -o FILE.")
-    sys.stdout.buffer.write(chunk)
+    with printing():
+        sys.stdout.buffer.write(chunk)
 
 
 def _content_document(content: bytes) -> dict[str, Any]:

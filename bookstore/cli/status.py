@@ -23,7 +23,8 @@ DESCRIPTION = """Tell how many saves wait, how old the oldest is, and what is wr
 
 Asks the running server whose root holds the current directory; with several of them, or none that holds it,
 every server of yours is listed. Without a server, tells what waits on disk: in the outbox of the settings in force, and
-in that of a demo that does not run. The exit code is 0 where saves are archived and none waits."""
+in that of a demo that does not run. The exit code is 0 where saves are archived and none waits: of the servers that are
+told. With --root it is 1 where servers run and none holds DIR."""
 
 EXAMPLES = (
     ("status", "the server of the current directory"),
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context) -> int:
     """Do the work; the exit code."""
+    context.demo = None  # what waits in a demo's outbox is told apart
     chosen, others = chosen_servers(context)
     demos = [] if chosen else _idle_demos(context, others)
     asked = [(server, *_ask(server)) for server in chosen or others]
@@ -48,7 +50,13 @@ def run(context: Context) -> int:
         return _tell_disk(context, demos)
     output = context.output
     left = [(layout, found) for layout, found in demos if holds_any(found)]
-    is_fine = not left and all(document is not None and is_all_safe(document["archive"]) for _, document, _ in asked)
+    # Who names a directory wants to know of that one.
+    is_held = bool(chosen) or context.args.root is None
+    is_fine = (
+        is_held
+        and not left
+        and all(document is not None and is_all_safe(document["archive"]) for _, document, _ in asked)
+    )
     output.document(
         {
             "ok": is_fine,
@@ -66,7 +74,8 @@ def run(context: Context) -> int:
         }
     )
     if not chosen:
-        output.line("None of your servers holds this directory. Those that run:")
+        which = context.args.root or "this directory"
+        output.line(f"None of your servers holds {which}, so nothing saved there is archived now. Those that run:")
     if len(asked) == 1:
         server, document, error = asked[0]
         if error is not None:
@@ -75,7 +84,11 @@ def run(context: Context) -> int:
         elif document is not None:
             show_archive(output, server, document["archive"])
     else:
-        output.table(("server", "root", "state", "waiting", "oldest", "unprotected", "archived"), map(_row, asked))
+        output.table(
+            ("server", "root", "state", "waiting", "oldest", "unprotected", "archived"),
+            map(_row, asked),
+            whole=("server",),
+        )
         # A root that servers share tells none of them apart.
         option = "--root DIR" if len({server.root_dir for server, _, _ in asked}) == len(asked) else "--url ADDRESS"
         output.line(f"More of one: bookstore status {option}")

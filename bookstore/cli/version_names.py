@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bookstore.cli.desk import Desk
+    from bookstore.cli.places import Place
     from bookstore.results import Version
 
 #: A shorter beginning of an id is not taken for one.
@@ -34,12 +34,12 @@ characters or more; or else the name of a label."""
 _BACK = re.compile(r"(?:latest)?~(\d{1,9})")
 
 
-def find_version(desk: Desk, path: str, name: str, *, area: str = "workspace") -> Version:
+def find_version(place: Place, path: str, name: str, *, area: str = "workspace") -> Version:
     """The version that a word means.
 
     Parameters
     ----------
-    desk : Desk
+    place : Place
     path : str
     name : str
     area : str
@@ -58,10 +58,12 @@ def find_version(desk: Desk, path: str, name: str, *, area: str = "workspace") -
     """
     back = _BACK.fullmatch(name)
     if name == "latest" or back:
-        return _back(desk, path, int(back[1]) if back else 0, area)
+        return _back(place, path, int(back[1]) if back else 0, area)
+    is_there = False
     begun: dict[str, Version] = {}
     labelled: dict[str, Version] = {}
-    for version in with_content(desk.versions(path, area=area, details=False, page=1000)):
+    for version in with_content(place.desk.versions(path, area=area, details=False, page=1000)):
+        is_there = True
         if version.version_id == name:
             return version
         if len(name) >= SHORTEST and version.version_id.startswith(name):
@@ -69,6 +71,8 @@ def find_version(desk: Desk, path: str, name: str, *, area: str = "workspace") -
         if version.label is not None and version.label.name == name:
             labelled[version.version_id] = version
     found = begun or labelled
+    if not is_there:
+        raise place.no_versions(path, area)
     if not found:
         short = f" The beginning of an id has {SHORTEST} characters or more." if len(name) < SHORTEST else ""
         raise ObjectMissing(f"{path!r} has no version {name!r}.{short}", _hint_for(name) or _hint(path))
@@ -78,15 +82,15 @@ def find_version(desk: Desk, path: str, name: str, *, area: str = "workspace") -
     return next(iter(found.values()))
 
 
-def _back(desk: Desk, path: str, number: int, area: str) -> Version:
+def _back(place: Place, path: str, number: int, area: str) -> Version:
     page = min(1000, number + 1)
-    contents = with_content(desk.versions(path, area=area, details=False, page=page))
+    contents = with_content(place.desk.versions(path, area=area, details=False, page=page))
     found = list(islice(contents, number, number + 1))
     if found:
         return found[0]
-    there = sum(1 for _ in with_content(desk.versions(path, area=area, details=False, page=1000)))
+    there = sum(1 for _ in with_content(place.desk.versions(path, area=area, details=False, page=1000)))
     if not there:
-        raise ObjectMissing(f"{path!r} has no versions in {area}.", _hint(path))
+        raise place.no_versions(path, area)
     raise ObjectMissing(
         f"{path!r} has {count(there, 'version')}, so there is no {nth(number)}.", f"The oldest is {nth(there - 1)}."
     )

@@ -12,7 +12,6 @@ from bookstore.cli.commands import FINE
 from bookstore.cli.output import count, local_time, size
 from bookstore.cli.places import ABOUT_PATHS, add_place_arguments, open_place
 from bookstore.cli.version_names import add_area_argument, add_long_argument, nth, shown_ids
-from bookstore.errors import ObjectMissing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,19 +62,15 @@ def run(context: Context) -> int:
     """Do the work; the exit code."""
     args = context.args
     with open_place(context, args.path) as place:
-        path = place.api_path(args.path)
+        path = place.file_path(args.path)
         wanted: int | None = None if args.all else args.number
         page = _PAGE if wanted is None else min(_PAGE, wanted + 1)
         rows = place.desk.versions(path, area=args.area, page=page)
         versions = list(islice(rows, None if wanted is None else wanted + 1))
+        if not versions:
+            raise place.no_versions(path, args.area)
     shown = versions[:wanted]
-    if not versions:
-        raise ObjectMissing(
-            f"{path!r} has no versions in {args.area}.", "bookstore status tells whether a save of it still waits."
-        )
     show_versions(context.output, path, args.area, shown, has_more=len(versions) > len(shown), is_long=args.long)
-    if len(versions) > len(shown):
-        context.output.line("There are more: --all lists them.", style="dim")
     return FINE
 
 
@@ -108,7 +103,9 @@ def show_versions(
     ids = [name for version in versions for name in (version.version_id, version.from_version) if name]
     shown = dict(zip(ids, ids, strict=True)) if is_long else shown_ids(ids)
     rows = (_row(number, version, columns, shown) for number, version in zip(numbers, versions, strict=True))
-    output.line(f"{count(len(versions), 'version')} of {path}" + (", and more" if has_more else ""), style="bold")
+    number = count(len(versions), "version")
+    newest = "the newest version" if len(versions) == 1 else f"the newest {number}"
+    output.line(f"{newest} of {path}; --all shows the rest" if has_more else f"{number} of {path}", style="bold")
     output.table(columns, rows, whole=("", "saved", "size", "version"), is_wide=is_long)
     if not has_room and (has_names or has_origins):
         output.line("They come from several names or places: --long tells them.", style="dim")

@@ -40,6 +40,12 @@ from bookstore.results import (
 
 _R = TypeVar("_R", bound=Result)
 
+#: What switches a route on that is off by default, or may be switched off.
+_SWITCHES = {
+    "fs-clone": "The administrator may set c.BookstoreSettings.fs_cloning_basedir to an absolute directory.",
+    "clone": "The administrator may set c.BookstoreSettings.enable_s3_cloning.",
+}
+
 #: Seconds without a byte of an answer: a server may wait 30 of them for the store.
 TIMEOUT = 60.0
 
@@ -177,14 +183,19 @@ class BookstoreClient:
         return self._result(History, self._ask("GET", "versions", path, query=query))
 
     def versions(self, path: str, *, area: str = "workspace", details: bool = True) -> Iterator[Version]:
-        """Every version in the history of a path, newest first; pages are asked for as they are needed.
+        """Every version in the history of a path, newest first.
+
+        The first page is asked for at once, so that what is wrong is raised here; further ones as they are needed.
 
         Parameters
         ----------
         path, area, details
             As for `history`.
         """
-        page = self.history(path, area=area, limit=PAGE, details=details)
+        return self._further(self.history(path, area=area, limit=PAGE, details=details), area, details)
+
+    def _further(self, page: History, area: str, details: bool) -> Iterator[Version]:
+        path = page.path
         yield from page.versions
         while page.cursor:
             page = self.history(path, area=area, limit=PAGE, cursor=page.cursor, details=details)
@@ -202,7 +213,7 @@ class BookstoreClient:
         area : str
             ``workspace``, ``published`` or ``scheduled``.
         """
-        with self._told():
+        with self._told("content"):
             address = _address("content", path, {"version_id": version_id, "area": area})
             with open_answer(self.server, "GET", address, timeout=self.timeout) as answer:
                 yield checked(answer, path)
@@ -473,25 +484,25 @@ class BookstoreClient:
         body: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> Any:
-        with self._told():
+        with self._told(route):
             return ask(self.server, method, _address(route, path, query), body, timeout or self.timeout)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _told(self, route: str) -> Iterator[None]:
         """What goes wrong inside is told with the next step."""
         with _explained():
             try:
                 yield
             except BookstoreAbsent as e:
-                raise self._absent(e) from e
+                raise self._absent(e, route) from e
 
-    def _absent(self, error: BookstoreAbsent) -> JupyterServerError:
+    def _absent(self, error: BookstoreAbsent, route: str) -> JupyterServerError:
         """Why there is no such route: no bookstore, or one that does not offer it."""
         try:
             release = ask(self.server, "GET", "api/bookstore", timeout=self.timeout)["release"]
         except (JupyterServerError, KeyError, TypeError):
             return error
-        return FeatureAbsent(f"{error}. The server's bookstore {release} does not offer this.")
+        return FeatureAbsent(f"{error}. The server's bookstore {release} does not offer this.", _SWITCHES.get(route))
 
     def _notebook_path(self, path: str | None) -> str:
         if path is not None:
@@ -500,12 +511,18 @@ class BookstoreClient:
             return CurrentNotebookClient(self.server, timeout=self.timeout).notebook_path
 
     def _listed(self, route: str) -> Iterator[Published]:
-        cursor: str | None = ""
-        while cursor is not None:
-            document = self._ask("GET", route, query={"limit": str(PAGE), "cursor": cursor or None})
-            page = self._result(Listing, document)
+        """All pages of a listing; the first is asked for at once."""
+
+        def ask_for(cursor: str | None) -> Listing:
+            return self._result(Listing, self._ask("GET", route, query={"limit": str(PAGE), "cursor": cursor}))
+
+        def items(page: Listing) -> Iterator[Published]:
             yield from page.items
-            cursor = page.cursor
+            while page.cursor is not None:
+                page = ask_for(page.cursor)
+                yield from page.items
+
+        return items(ask_for(None))
 
     def _cloned(self, document: Any) -> Cloned:
         return self._made(lambda: _cloned_of(dict(document)), "clone")
