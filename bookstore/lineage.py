@@ -1,12 +1,14 @@
 """The rows of a path's history, newest first, across the names that it had.
 
 A history is the rows of the path's own key and, where a row is the version that a rename wrote, those rows of the
-earlier key that were saved before the rename. Each key is read as one stream; streams are merged by when their rows
-were saved, and each takes part once, whatever was renamed back and forth.
+earlier key that were saved before the rename, back to where the notebook got that name. A name may take part several
+times: a notebook that was renamed there and back has several spans of one key. Each key is read as one stream, from its
+newest row to its oldest, and shows a row that is in any span; streams are merged by when their rows were saved.
 """
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 from collections import deque
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 #: The store answers at most this many rows at once (S3 API reference, ListObjectVersions).
 LARGEST_PAGE: Final = 1000
 
-#: Names of one notebook that its history follows back; a longer chain ends there.
+#: Names of one notebook that its history follows back, and spans of them under way; a longer chain ends there.
 MAX_NAMES: Final = 100
 
 #: Reasons of versions with which a file comes to be under its name.
@@ -44,7 +46,7 @@ LATECOMERS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a version was saved, as far as it is known.
+    """When and where a version was saved, as far as it is known.
 
     Attributes
     ----------
@@ -52,34 +54,65 @@ class Moment:
         When the store took it, in seconds since the epoch.
     saved_at : float or None
         By the clock of the server that took the save; None where that is not known.
-    instance, sequence : str, int
+    origin : str
+        Host and root directory of that server.
+    instance, generation, sequence : str, int, int
         As in `Provenance`: within one instance the order of saves, whatever its clock did.
     """
 
     arrived: float
     saved_at: float | None = None
+    origin: str = ""
     instance: str = ""
+    generation: int = 0
     sequence: int = 0
 
     @classmethod
-    def of(cls, arrived: float, provenance: Provenance | None) -> Moment:
-        """The moment of a version that the store took then and that carries this provenance."""
+    def of(cls, row: ObjectVersion, provenance: Provenance | None) -> Moment:
+        """The moment of a row that carries this provenance."""
+        arrived = row.last_modified.timestamp()
         if provenance is None:
             return cls(arrived)
-        return cls(arrived, provenance.saved_at, provenance.instance, provenance.sequence)
+        return cls(
+            arrived,
+            provenance.saved_at,
+            provenance.origin,
+            provenance.instance,
+            provenance.generation,
+            provenance.sequence,
+        )
+
+    def has_instance_of(self, other: Moment) -> bool:
+        """Whether one run of one server saved both."""
+        return bool(self.instance) and self.instance == other.instance
+
+    def has_origin_of(self, other: Moment) -> bool:
+        """Whether both were saved in the same root directory of the same host, be it in different runs."""
+        return self.has_instance_of(other) or (self.origin == other.origin and self.origin.strip(":") != "")
 
     def is_before(self, other: Moment) -> bool:
-        """Whether this was saved earlier than the other."""
+        """Whether this was saved earlier than the other.
+
+        Runs of one origin follow each other, and so do their versions in the store, but for what a crashed run left,
+        which its successor ships while it works: of that the lower generation tells. A generation alone proves nothing,
+        since an outbox that was emptied begins again at 1; nor does a clock, which may have been put right in between.
+        """
         if self.saved_at is None or other.saved_at is None:
             return self.arrived < other.arrived
-        if self.instance and self.instance == other.instance:
+        if self.has_instance_of(other):
             return self.sequence < other.sequence
-        return self.saved_at < other.saved_at
+        by_clock = self.saved_at < other.saved_at
+        if not self.has_origin_of(other):
+            return by_clock
+        by_generation = self.generation < other.generation
+        if self.generation != other.generation and by_generation == by_clock:
+            return by_generation
+        return self.arrived < other.arrived
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The rename that ended a name's part in the history: what was saved later under that name is another notebook's.
+    """The rename that ended a name's span in the history: what was saved later under that name is another notebook's.
 
     Attributes
     ----------
@@ -100,9 +133,29 @@ class Bound:
 
     def holds(self, row: ObjectVersion, provenance: Provenance | None) -> bool:
         """Whether a row was saved before the rename."""
-        if provenance is not None and self.previous_record and provenance.record_id == self.previous_record:
+        if provenance is not None and self._is_last(provenance):
             return True
-        return not self.moment.is_before(Moment.of(row.last_modified.timestamp(), provenance))
+        moment = Moment.of(row, provenance)
+        is_other_run = moment.has_origin_of(self.moment) and not moment.has_instance_of(self.moment)
+        if is_other_run and moment.arrived <= self.moment.arrived:
+            return True  # in doubt rather shown: what clock and generation say may be wrong
+        return not self.moment.is_before(moment)
+
+    def _is_last(self, provenance: Provenance) -> bool:
+        return self.previous_record != "" and provenance.record_id == self.previous_record
+
+    def begins_at(self, row: ObjectVersion, provenance: Provenance) -> bool:
+        """Whether a row is where the notebook got the name that the rename took from it.
+
+        Only the server that renamed knows which file it renamed: what another one began under the same key, be it
+        newer or older, ends nothing. A file that was saved anew after it had been deleted goes on.
+        """
+        if provenance.reason not in BEGINNINGS or (provenance.reason == "new" and provenance.previous_record):
+            return False
+        moment = Moment.of(row, provenance)
+        # Not where it is only shown because nothing is certain: what belongs would be hidden below it.
+        is_earlier = self._is_last(provenance) or not self.moment.is_before(moment)
+        return is_earlier and moment.has_origin_of(self.moment)
 
 
 @dataclass(slots=True)
@@ -112,12 +165,17 @@ class Stream:
     Attributes
     ----------
     path, key : str
-    bound : Bound or None
-        None for the path whose history it is.
+    bounds : list of Bound or None
+        Of the spans that are under way: a row is shown that one of them holds. None for the path whose history it is,
+        of which every row is shown.
     after : str or None
         The version that was handed out last.
     is_done : bool
-        True once there is nothing more to hand out, and the oldest row's earlier name is known.
+        True while there is nothing more to hand out; a further span changes that.
+    is_placed : bool
+        Whether a row of these spans was handed out, so that what follows belongs, too.
+    is_unseen : bool
+        Whether the rows down to ``after`` were handed out without a look for renames among them.
     rows : deque of ObjectVersion
         Listed and not yet handed out.
     is_listed : bool
@@ -130,13 +188,22 @@ class Stream:
 
     path: str
     key: str
-    bound: Bound | None = None
+    bounds: list[Bound] | None = None
     after: str | None = None
     is_done: bool = False
+    is_placed: bool = False
+    is_unseen: bool = False
     rows: deque[ObjectVersion] = field(default_factory=deque)
     is_listed: bool = False
     is_complete: bool = False
     labels: dict[str, Label] | None = None
+
+    def change_bounds(self, bounds: list[Bound]) -> None:
+        """Go on below the row that was handed out last with these spans; without any, be done."""
+        self.bounds = bounds
+        self.is_done = not bounds
+        self.rows.clear()
+        self.is_placed = self.is_listed = self.is_complete = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +265,7 @@ class Lineage:
     labels : LabelBook or None
         Whose labels are read beside the rows.
     is_detailed : bool
-        Ask for the details of each row that is taken. Without, a rename is looked for only at the oldest row of each
-        key.
+        Whether rows are told with their details.
     """
 
     def __init__(
@@ -222,19 +288,33 @@ class Lineage:
 
     async def take(self, count: int) -> list[LineageRow]:
         """The next rows, at most ``count`` of them; fewer where the history ends, or the store gave a short page."""
+        if self.streams[0].is_unseen:
+            await self._catch_up(self.streams[0])
         taken: list[tuple[Stream, ObjectVersion]] = []
         while len(taken) < count:
             stream = await self._newest_stream(count - len(taken))
             if stream is None:
                 break
             row = stream.rows.popleft()
-            stream.after = row.version_id
+            stream.after, stream.is_placed = row.version_id, True
             taken.append((stream, row))
-            if self._is_detailed and not row.is_delete_marker:
-                detail = self._known[row.key, row.version_id]
-                self._follow(detail)
-                self._end_at_beginning(stream, detail)
+            if not row.is_delete_marker:
+                self._end_at_beginning(stream, row)
+                self.follow(row, self._known[row.key, row.version_id])
         return [self._told(stream, row) for stream, row in taken]
+
+    async def take_unseen(self, count: int) -> list[LineageRow] | None:
+        """The first rows of a path's own key with one listing, and no look for renames until the next are taken.
+
+        None where the key has no more rows than that: then nothing is taken.
+        """
+        own = self.streams[0]
+        await self._list(own, count)
+        if own.is_complete and len(own.rows) <= count:
+            return None
+        rows = [own.rows.popleft() for _ in range(min(count, len(own.rows)))]
+        own.after, own.is_placed, own.is_unseen = rows[-1].version_id, True, True
+        return [self._told(own, row) for row in rows]
 
     async def peek(self) -> LineageRow | None:
         """The row after those taken, which stays where it is; None at the end, or where it is not at hand.
@@ -265,17 +345,15 @@ class Lineage:
             unlisted = [stream for stream in idle if not stream.is_listed]
             await together(self._list(stream, wanted) for stream in unlisted)
             for stream in idle:
-                if not stream.rows and stream.is_complete:
-                    await self._end(stream)
+                stream.is_done = not stream.rows and stream.is_complete
             if any(not stream.rows and not stream.is_complete for stream in idle):
                 return None
         ready = [stream for stream in self.streams if stream.rows]
         if not ready:
             return None
-        if self._is_detailed:
-            await self._learn(self._planned(ready, wanted) if plan else [])
-            if len(ready) > 1:
-                await self._learn(stream.rows[0] for stream in ready)
+        await self._learn(self._planned(ready, wanted) if plan else [])
+        if len(ready) > 1:
+            await self._learn(stream.rows[0] for stream in ready)
         newest = ready[0]
         for stream in ready[1:]:
             if self._moment(newest.rows[0]).is_before(self._moment(stream.rows[0])):
@@ -291,49 +369,56 @@ class Lineage:
 
     async def _list(self, stream: Stream, wanted: int) -> None:
         rows = self._list_rows(stream, wanted)
-        if self._labels is None:
+        if self._labels is None or stream.labels is not None:
             await rows
             return
         path, labels = stream.path, self._labels
 
-        async def read_labels() -> None:
-            stream.labels = await labels.read(path)
-
-        await together([rows, read_labels()])
+        reading = asyncio.ensure_future(labels.read(path))
+        try:
+            # Where both fail, as by wrong credentials, it is the listing's error that is told.
+            await rows
+            stream.labels = await reading
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
     async def _list_rows(self, stream: Stream, wanted: int) -> None:
         """Ask for one row more than is wanted; of an earlier name go on while rows do not belong."""
         stream.is_listed = True
-        if stream.bound is None:
+        if stream.bounds is None:
             rows, stream.is_complete = await list_key(
                 self._store, stream.key, stream.after, min(wanted + 1, LARGEST_PAGE)
             )
             stream.rows.extend(rows)
             return
-        is_begun, after = stream.after is not None, stream.after
-        # Where an earlier name begins is looked for on the same pages, however few rows are wanted.
-        size = min(wanted + 1, LARGEST_PAGE) if is_begun else LARGEST_PAGE
+        after = stream.after
+        # Where an earlier name's span begins is looked for on the same pages, however few rows are wanted.
+        size = min(wanted + 1, LARGEST_PAGE) if stream.is_placed else LARGEST_PAGE
         while True:
             listed, stream.is_complete = await list_key(self._store, stream.key, after, size)
-            begin = 0 if is_begun or stream.rows else max(0, await self._begin(listed, stream.bound) - LATECOMERS)
+            is_placed = stream.is_placed or bool(stream.rows)
+            begin = 0 if is_placed else max(0, await self._begin(listed, stream.bounds) - LATECOMERS)
             near = listed[begin:]
-            await self._keep_belonging(stream, stream.bound, near, wanted)
+            await self._keep_belonging(stream, stream.bounds, near, wanted)
             all_belong = begin == 0 and len(stream.rows) >= len(near)
             if stream.is_complete or not listed or len(stream.rows) > wanted or all_belong:
                 return
             after, size = listed[-1].version_id, LARGEST_PAGE
 
-    async def _keep_belonging(self, stream: Stream, bound: Bound, rows: list[ObjectVersion], wanted: int) -> None:
+    async def _keep_belonging(
+        self, stream: Stream, bounds: list[Bound], rows: list[ObjectVersion], wanted: int
+    ) -> None:
         """Keep those rows that were saved before the rename; when more than ``wanted`` are, forget the rest."""
         for start in range(0, len(rows), wanted + 1):
             if len(stream.rows) > wanted:
                 stream.is_complete = False
                 return
             some = rows[start : start + wanted + 1]
-            await self._learn(row for row in some if not bound.surely_holds(row))
-            stream.rows.extend(row for row in some if self._holds(bound, row))
+            await self._learn(row for row in some if not _surely_hold(bounds, row))
+            stream.rows.extend(row for row in some if self._hold(bounds, row))
 
-    async def _begin(self, rows: list[ObjectVersion], bound: Bound) -> int:
+    async def _begin(self, rows: list[ObjectVersion], bounds: list[Bound]) -> int:
         """The first row that was saved before the rename.
 
         Mostly it is the newest. Otherwise the name was given to another notebook since, perhaps saved a thousand
@@ -343,17 +428,17 @@ class Lineage:
         middle = 0
         while low < high:
             row = rows[middle]
-            if not bound.surely_holds(row):
+            if not _surely_hold(bounds, row):
                 await self._learn([row])
-            if self._holds(bound, row):
+            if self._hold(bounds, row):
                 high = middle
             else:
                 low = middle + 1
             middle = (low + high) // 2
         return low
 
-    def _holds(self, bound: Bound, row: ObjectVersion) -> bool:
-        return bound.surely_holds(row) or bound.holds(row, self._provenance(row))
+    def _hold(self, bounds: list[Bound], row: ObjectVersion) -> bool:
+        return _surely_hold(bounds, row) or any(bound.holds(row, self._provenance(row)) for bound in bounds)
 
     async def _learn(self, rows: Iterable[ObjectVersion]) -> None:
         names = [(row.key, row.version_id) for row in rows if not row.is_delete_marker]
@@ -364,38 +449,64 @@ class Lineage:
         return detail.provenance if detail is not None else None
 
     def _moment(self, row: ObjectVersion) -> Moment:
-        return Moment.of(row.last_modified.timestamp(), self._provenance(row))
+        return Moment.of(row, self._provenance(row))
 
-    async def _end(self, stream: Stream) -> None:
-        """Finish a stream of which every row was handed out."""
-        stream.is_done = True
-        if not self._is_detailed and stream.after is not None:
-            name = (stream.key, stream.after)
-            self._follow((await self._details.fetch([name]))[name])
+    async def _catch_up(self, own: Stream) -> None:
+        """Look for renames among the rows that were handed out without that."""
+        after: str | None = None
+        while own.is_unseen:
+            rows, is_complete = await list_key(self._store, own.key, after, LARGEST_PAGE)
+            places = [place for place, row in enumerate(rows) if row.version_id == own.after]
+            unseen = rows[: places[0] + 1] if places else rows
+            await self._learn(unseen)
+            for row in unseen:
+                if not row.is_delete_marker:
+                    self.follow(row, self._known[row.key, row.version_id])
+            after = rows[-1].version_id if rows else None
+            own.is_unseen = not places and not is_complete
 
-    @staticmethod
-    def _end_at_beginning(stream: Stream, detail: Detail) -> None:
-        """End an earlier name's part where the notebook got that name: what is older there was another notebook's.
+    def _end_at_beginning(self, stream: Stream, row: ObjectVersion) -> None:
+        """End the spans that go no further back: what is older there was another notebook's, or is in another span.
 
         Every notebook is called Untitled once.
         """
-        is_beginning = detail.provenance is not None and detail.provenance.reason in BEGINNINGS
-        if is_beginning and stream.bound is not None:
-            stream.rows.clear()
-            stream.is_done = True
+        provenance = self._provenance(row)
+        if provenance is None or not stream.bounds:
+            return
+        open_still = [bound for bound in stream.bounds if not bound.begins_at(row, provenance)]
+        if len(open_still) < len(stream.bounds):
+            stream.change_bounds(open_still)
 
-    def _follow(self, detail: Detail) -> None:
-        """Add the stream of the earlier name, where a version is what a rename wrote."""
-        provenance, arrived = detail.provenance, detail.arrived
-        if provenance is None or arrived is None or provenance.reason != "rename" or len(self.streams) >= MAX_NAMES:
+    def follow(self, row: ObjectVersion, detail: Detail) -> None:
+        """Add the span of the earlier name, where a row is what a rename wrote."""
+        earlier = earlier_name(self._prefix, detail)
+        if earlier is None or detail.provenance is None:
             return
-        key = provenance.previous_key
-        if any(stream.key == key for stream in self.streams):
-            return
-        try:
-            path = path_from_key(self._prefix, key)
-            if object_key(self._prefix, path) != key:
-                return
-        except PathError:  # another prefix, or nothing that bookstore would have written
-            return
-        self.streams.append(Stream(path, key, Bound(Moment.of(arrived, provenance), provenance.previous_record)))
+        path, key = earlier
+        bound = Bound(Moment.of(row, detail.provenance), detail.provenance.previous_record)
+        stream = next((stream for stream in self.streams if stream.key == key), None)
+        if stream is None:
+            if len(self.streams) < MAX_NAMES and self._open_spans() < MAX_NAMES:
+                self.streams.append(Stream(path, key, [bound]))
+        elif stream.bounds is not None and self._open_spans() < MAX_NAMES:
+            stream.change_bounds([*stream.bounds, bound])
+
+    def _open_spans(self) -> int:
+        return sum(len(stream.bounds or ()) for stream in self.streams)
+
+
+def earlier_name(prefix: str, detail: Detail) -> tuple[str, str] | None:
+    """The path and the key that a notebook had before the version with these details; None if that is no rename."""
+    provenance = detail.provenance
+    if provenance is None or provenance.reason != "rename":
+        return None
+    key = provenance.previous_key
+    try:
+        path = path_from_key(prefix, key)
+        return (path, key) if object_key(prefix, path) == key else None
+    except PathError:  # another prefix, or nothing that bookstore would have written
+        return None
+
+
+def _surely_hold(bounds: list[Bound], row: ObjectVersion) -> bool:
+    return any(bound.surely_holds(row) for bound in bounds)

@@ -17,7 +17,7 @@ from bookstore.errors import InvalidRequest, PathError
 from bookstore.lineage import MAX_NAMES, Bound, Moment, Stream
 from bookstore.s3_paths import object_key
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _CHECKSUM_BYTES: Final = 9
 #: `MAX_NAMES` of the longest keys fit.
 _LONGEST: Final = 1 << 18
@@ -25,7 +25,7 @@ _LONGEST: Final = 1 << 18
 
 def encode(key: str, streams: list[Stream]) -> str:
     """The place where a page ended, as text of letters, digits, ``-`` and ``_``."""
-    document = [_FORMAT, [[one.path, one.after, one.is_done, _bound(one.bound)] for one in streams]]
+    document = [_FORMAT, [_row(one) for one in streams]]
     payload = json.dumps(document, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(_checksum(key, payload) + payload).decode().rstrip("=")
 
@@ -64,8 +64,12 @@ def _decode(cursor: str, prefix: str, key: str) -> list[Stream]:
     if number != _FORMAT or not 0 < len(rows) <= MAX_NAMES:
         raise ValueError("another format")
     streams = [_stream(prefix, *row) for row in rows]
-    if streams[0].key != key or streams[0].bound is not None or len({one.key for one in streams}) != len(streams):
+    if streams[0].key != key or len({one.key for one in streams}) != len(streams):
         raise ValueError("of another history")
+    if [one.bounds is None for one in streams] != [True, *[False] * (len(streams) - 1)]:
+        raise ValueError("only the path's own name is without bounds")
+    if sum(len(one.bounds or ()) for one in streams) > MAX_NAMES:
+        raise ValueError("more than any history has under way")
     return streams
 
 
@@ -73,27 +77,44 @@ def _checksum(key: str, payload: bytes) -> bytes:
     return hashlib.sha256(b"bookstore history\n" + key.encode() + b"\n" + payload).digest()[:_CHECKSUM_BYTES]
 
 
-def _bound(bound: Bound | None) -> list[Any] | None:
-    if bound is None:
-        return None
+def _row(stream: Stream) -> list[Any]:
+    bounds = None if stream.bounds is None else [_bound(bound) for bound in stream.bounds]
+    return [stream.path, stream.after, stream.is_done, stream.is_placed, stream.is_unseen, bounds]
+
+
+def _bound(bound: Bound) -> list[Any]:
     moment = bound.moment
-    return [moment.arrived, moment.saved_at, moment.instance, moment.sequence, bound.previous_record]
+    return [
+        moment.arrived,
+        moment.saved_at,
+        moment.origin,
+        moment.instance,
+        moment.generation,
+        moment.sequence,
+        bound.previous_record,
+    ]
 
 
-def _stream(prefix: str, path: Any, after: Any, is_done: Any, bound: Any) -> Stream:
+def _stream(prefix: str, path: Any, after: Any, is_done: Any, is_placed: Any, is_unseen: Any, bounds: Any) -> Stream:
     _check(path, str)
     _check(after, str, type(None))
-    _check(is_done, bool)
-    limit = None
-    if bound is not None:
-        arrived, saved_at, instance, sequence, previous_record = bound
-        for number in (arrived, saved_at):
-            _check(number, float)
-        for text in (instance, previous_record):
-            _check(text, str)
-        _check(sequence, int)
-        limit = Bound(Moment(arrived, saved_at, instance, sequence), previous_record)
-    return Stream(path, object_key(prefix, path), limit, after, is_done)
+    for flag in (is_done, is_placed, is_unseen):
+        _check(flag, bool)
+    _check(bounds, list, type(None))
+    limits = None if bounds is None else [_bound_of(*bound) for bound in bounds]
+    return Stream(path, object_key(prefix, path), limits, after, is_done, is_placed, is_unseen)
+
+
+def _bound_of(
+    arrived: Any, saved_at: Any, origin: Any, instance: Any, generation: Any, sequence: Any, previous_record: Any
+) -> Bound:
+    for number in (arrived, saved_at):
+        _check(number, float)
+    for text in (origin, instance, previous_record):
+        _check(text, str)
+    for count in (generation, sequence):
+        _check(count, int)
+    return Bound(Moment(arrived, saved_at, origin, instance, generation, sequence), previous_record)
 
 
 def _check(value: Any, *types: type) -> None:

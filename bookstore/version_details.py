@@ -71,6 +71,10 @@ class Details:
         self._remembered: OrderedDict[VersionName, Detail] = OrderedDict()
         self._places = asyncio.Semaphore(MAX_HEADS)
 
+    def remembered(self, wanted: Iterable[VersionName]) -> dict[VersionName, Detail]:
+        """The details of those versions that are known without asking the store."""
+        return {name: detail for name in wanted if (detail := self._remembered.get(name)) is not None}
+
     async def fetch(self, wanted: Iterable[VersionName]) -> dict[VersionName, Detail]:
         """Tell the details of versions, with one HEAD for each that is not remembered.
 

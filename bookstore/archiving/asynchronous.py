@@ -77,7 +77,8 @@ class AsyncArchiving(Archiving):
         return await self._bookstore_whole(lambda: self._bookstore_new(model, path))
 
     async def _bookstore_new(self, model: dict[str, Any] | None, path: str) -> Any:
-        async with self._bookstore_ordered_call("new", path):
+        async with self._bookstore_ordered_call("new", path) as call:
+            call.is_continued = call.reason == "new" and "content" in (model or {})
             return await ensure_async(super().new(model, path))
 
     async def rename(self, old_path: str, new_path: str) -> None:

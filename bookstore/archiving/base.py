@@ -189,6 +189,7 @@ class Archiving(ContentsManager):
             reason=call.reason,
             source=self._bookstore_source,
             previous_path=previous_path,
+            is_continued=call.is_continued,
             from_key=call.from_key,
             from_version=call.from_version,
         )

@@ -32,6 +32,8 @@ class Call:
     reason: str
     from_key: str = ""
     from_version: str = ""
+    #: Whether what is new may be the file of that path that was deleted: one without content is another.
+    is_continued: bool = False
     tickets: dict[str, Draft] = field(default_factory=dict)
     captured: set[str] = field(default_factory=set)
     parcels: list[Parcel | None] = field(default_factory=list)

@@ -43,7 +43,8 @@ class SyncArchiving(Archiving):
 
     def new(self, model: dict[str, Any] | None = None, path: str = "") -> Any:
         """Make a new file as the manager does; its first version says that it is new."""
-        with self._bookstore_call("new"):
+        with self._bookstore_call("new") as call:
+            call.is_continued = call.reason == "new" and "content" in (model or {})
             return super().new(model, path)
 
     def rename(self, old_path: str, new_path: str) -> None:
