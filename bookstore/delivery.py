@@ -12,7 +12,8 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,10 @@ from bookstore.errors import (
 from bookstore.media_types import content_type
 from bookstore.provenance import Provenance, from_metadata, to_metadata
 from bookstore.retry import attempt_timeout
-from bookstore.storage.base import ObjectInfo, ObjectStore, Receipt, Versioning
+from bookstore.storage.base import ObjectInfo, ObjectStore, ObjectVersion, Receipt, Versioning
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from bookstore.outbox import EntryRef
     from bookstore.outbox_entry import Entry
@@ -40,6 +41,9 @@ MAX_RACES = 16
 
 #: Keys whose newest version is remembered; a forgotten one costs a HEAD.
 MAX_HEADS = 20_000
+
+#: Keys whose versions are remembered while saves that other servers left are looked for among them.
+MAX_PASTS = 1_000
 
 #: Two clocks may differ by this much before a search for our record misses it.
 CLOCK_TOLERANCE = timedelta(days=2)
@@ -131,6 +135,28 @@ class ForeignVersion:
     user: str
 
 
+@dataclass(slots=True)
+class _Past:
+    """What is known of the versions of a key, from one back to those of some time ago.
+
+    Attributes
+    ----------
+    newest : str or None
+        The version from which on back all are known.
+    since : datetime
+        No older ones are known.
+    unread : dict of int to list of str
+        Versions that were seen in a listing only, by size; the newest is last.
+    records : dict of str to list of str
+        The others, by their record ids.
+    """
+
+    newest: str | None
+    since: datetime
+    unread: dict[int, list[str]] = field(default_factory=dict)
+    records: dict[str, list[str]] = field(default_factory=dict)
+
+
 class Courier:
     """Brings saves into one store.
 
@@ -145,6 +171,11 @@ class Courier:
     allow_unversioned : bool
     tags : Mapping[str, str], optional
         Tags that each version gets.
+
+    Attributes
+    ----------
+    is_in_order : bool
+        Whether this server's saves of a path are stored in their order: not once another has claimed some.
     """
 
     def __init__(
@@ -159,6 +190,7 @@ class Courier:
     ) -> None:
         self.store = store
         self.is_versioned = allow_unversioned
+        self.is_in_order = True
         self.foreign: OrderedDict[str, ForeignVersion] = OrderedDict()
         self._allow_unversioned = allow_unversioned
         self._probe_key = probe_key
@@ -166,6 +198,7 @@ class Courier:
         self._skip_unchanged = skip_unchanged
         self._tags = tags
         self._heads: OrderedDict[str, Head] = OrderedDict()
+        self._pasts: OrderedDict[str, _Past] = OrderedDict()
         self._checking = asyncio.Lock()
 
     async def check_bucket(self) -> None:
@@ -255,6 +288,7 @@ class Courier:
                 parcel.uncertain = True
                 raise
             else:
+                self._remember(parcel, key, receipt, head)
                 return Delivered(key, receipt.version_id, "stored")
         raise PreconditionFailed(f"storing {key!r}: {MAX_RACES} times another writer of this key was faster")
 
@@ -314,18 +348,89 @@ class Courier:
         """Our record among the versions of the key, from the newest back.
 
         The search ends at a version that our own instance wrote earlier: a path's versions are in order, so ours
-        cannot lie behind it. It ends too where versions are older than the save by more than clocks differ.
+        cannot lie behind it. Of what was claimed that does not hold, since its owner may live and store its saves
+        before the earlier ones. The search ends too where versions are older than the save by more than clocks differ.
         """
         mine = parcel.entry.provenance
+        is_in_order = self.is_in_order and not (parcel.ref is not None and parcel.ref.adopted)
         if newest is not None:
-            theirs = from_metadata(newest.metadata)
-            if theirs is not None and theirs.record_id == mine.record_id and await self._is_receipt(newest, mine):
+            if await self._is_found(newest, mine):
                 return newest
-            if _is_earlier(theirs, mine):
+            if is_in_order and _is_earlier(from_metadata(newest.metadata), mine):
                 return None
         # A save from the future was made by a clock that has been set back since: it tells no bound.
         saved_at = mine.saved_at if mine.saved_at <= time.time() else 0.0
         oldest = datetime.fromtimestamp(max(saved_at, CLOCK_TOLERANCE.total_seconds()), timezone.utc) - CLOCK_TOLERANCE
+        if not is_in_order:
+            return await self._find_anywhere(parcel, key, newest, oldest)
+        async with aclosing(self._rows(key, oldest)) as rows:
+            async for row in rows:
+                if row.is_delete_marker or row.size != parcel.entry.size:
+                    continue
+                found = await self._read_version(key, row.version_id)
+                if await self._is_found(found, mine):
+                    return found
+                if found is not None and _is_earlier(from_metadata(found.metadata), mine):
+                    return None
+        return None
+
+    async def _find_anywhere(
+        self, parcel: Parcel, key: str, newest: ObjectInfo | None, oldest: datetime
+    ) -> ObjectInfo | None:
+        """Our record among all versions of the key that are not too old.
+
+        Each version is looked at once, however many saves are looked for.
+        """
+        mine = parcel.entry.provenance
+        past = await self._learn_past(key, newest, oldest)
+        for version_id in past.records.get(mine.record_id, ()):
+            found = await self._read_version(key, version_id)
+            if await self._is_found(found, mine):
+                return found
+        unread = past.unread.get(parcel.entry.size, [])
+        while unread:
+            found = await self._read_version(key, unread[-1])
+            version_id = unread.pop()
+            if found is not None and (theirs := from_metadata(found.metadata)) is not None:
+                past.records.setdefault(theirs.record_id, []).append(version_id)
+                if await self._is_found(found, mine):
+                    return found
+        return None
+
+    async def _learn_past(self, key: str, newest: ObjectInfo | None, oldest: datetime) -> _Past:
+        past = self._pasts.pop(key, None)
+        # What has no version of its own may be replaced without notice.
+        if past is not None and (past.since > oldest or past.newest == "null"):
+            past = None
+        if past is None or newest is None or past.newest != newest.version_id:
+            rows: list[ObjectVersion] = []
+            is_continued = False
+            async with aclosing(self._rows(key, oldest)) as found:
+                async for row in found:
+                    is_continued = past is not None and row.version_id == past.newest
+                    if is_continued:
+                        break
+                    rows.append(row)
+            if past is None or not is_continued:
+                past = _Past(None, oldest)
+            for row in reversed(rows):
+                past.newest = row.version_id
+                if not row.is_delete_marker:
+                    past.unread.setdefault(row.size, []).append(row.version_id)
+        self._pasts[key] = past
+        while len(self._pasts) > MAX_PASTS:
+            self._pasts.popitem(last=False)
+        return past
+
+    def _remember(self, parcel: Parcel, key: str, receipt: Receipt, before: Head | None) -> None:
+        """Add what was stored to what is known of its key, where it follows on that."""
+        past = self._pasts.get(key)
+        if past is not None and past.newest == (before.version_id if before is not None else None):
+            past.newest = receipt.version_id or "null"
+            past.records.setdefault(parcel.entry.provenance.record_id, []).append(receipt.version_id or "null")
+
+    async def _rows(self, key: str, oldest: datetime) -> AsyncGenerator[ObjectVersion, None]:
+        """The versions of a key, from the newest back to those of some time ago."""
         key_marker: str | None = None
         version_id_marker: str | None = None
         while True:
@@ -333,26 +438,27 @@ class Courier:
                 key, key_marker=key_marker, version_id_marker=version_id_marker, limit=200
             )
             for row in page.versions:
-                if row.key != key:
-                    return None
-                if row.last_modified < oldest:
-                    return None
-                if row.is_delete_marker or row.size != parcel.entry.size:
-                    continue
-                try:
-                    info = await self.store.head(key, row.version_id)
-                except ObjectMissing:  # a lifecycle rule removed it meanwhile
-                    continue
-                theirs = from_metadata(info.metadata)
-                if theirs is not None and theirs.record_id == mine.record_id:
-                    found = replace(info, version_id=row.version_id)
-                    if await self._is_receipt(found, mine):
-                        return found
-                if _is_earlier(theirs, mine):
-                    return None
+                if row.key != key or row.last_modified < oldest:
+                    return
+                yield row
             if page.next_key_marker is None:
-                return None
+                return
             key_marker, version_id_marker = page.next_key_marker, page.next_version_id_marker
+
+    async def _read_version(self, key: str, version_id: str) -> ObjectInfo | None:
+        try:
+            return replace(await self.store.head(key, version_id), version_id=version_id)
+        except ObjectMissing:  # a lifecycle rule removed it meanwhile
+            return None
+
+    async def _is_found(self, info: ObjectInfo | None, mine: Provenance) -> bool:
+        theirs = from_metadata(info.metadata) if info is not None else None
+        return (
+            info is not None
+            and theirs is not None
+            and theirs.record_id == mine.record_id
+            and await self._is_receipt(info, mine)
+        )
 
     async def _is_receipt(self, info: ObjectInfo, mine: Provenance) -> bool:
         """Whether what carries our record id proves that the save is stored.

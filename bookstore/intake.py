@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from bookstore.delivery import Parcel
 from bookstore.errors import OutboxError, OutboxUnavailable
-from bookstore.outbox import EntryRef, Outbox, Partial
+from bookstore.outbox import Outbox, Partial
 from bookstore.outbox_entry import Entry
 from bookstore.provenance import Provenance
 
@@ -141,21 +141,22 @@ class Intake:
     def commit(self, draft: Draft, content: bytes | memoryview, partial: Partial) -> Parcel | None:
         """Make an entry of what was written, or hold it in memory."""
         try:
-            ref = self._commit(partial, content)
+            parcel = self._commit(partial, content)
         except OutboxError as e:
             # The same entry, with its record id: it may be on the disk after all.
             return self.in_memory(draft, content, e, partial.entry)
         self.note(None)
-        return Parcel(partial.entry, ref=ref)
+        return parcel
 
-    def _commit(self, partial: Partial, content: bytes | memoryview) -> EntryRef:
+    def _commit(self, partial: Partial, content: bytes | memoryview) -> Parcel:
         try:
-            return self._outbox.commit(partial)
+            return Parcel(partial.entry, ref=self._outbox.commit(partial))
         except OutboxUnavailable as e:
             if not isinstance(e.__cause__, FileNotFoundError):
                 raise
-        # What was written has been removed, since this server seemed to have ended: write it anew.
-        return self._outbox.put(partial.entry, content)
+        # What was written has been taken away, since this server seemed to have ended: write it anew. It may have
+        # been an entry by then, which another server ships.
+        return Parcel(partial.entry, ref=self._outbox.put(partial.entry, content), uncertain=True)
 
     def in_memory(
         self, draft: Draft, content: bytes | memoryview, error: OutboxError, entry: Entry | None = None

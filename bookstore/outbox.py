@@ -5,6 +5,7 @@
     outbox_dir/
       <generation>-<instance>/        one server: owner.json, lock, heartbeat
         <generation>-<sequence>-<record id>.entry
+        claimed-<name>-<random>/        a dead server's directory, whole, until its entries have moved up
       quarantine/                     torn or altered entries
       refused/                        entries that the store will never take
 
@@ -25,7 +26,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,6 +52,7 @@ _PARTIAL = ".partial"
 _BESIDE_ENTRIES = {OWNER_FILE, LOCK_FILE, HEARTBEAT_FILE, DELIVERED_FILE, CLOSED_FILE}
 _INSTANCE = re.compile(r"[0-9]{8}-[0-9a-f]{16}")
 _GENERATION = re.compile(r"([0-9]{8})-")
+_CLAIMED = re.compile(r"claimed-[0-9]{8}-[0-9a-f]{16}-[0-9a-f]{8}")
 
 _T = TypeVar("_T")
 
@@ -121,6 +123,17 @@ class Adoption:
     alive: int = 0
     undecided: int = 0
     failed: tuple[OutboxError, ...] = ()
+
+
+@dataclass(slots=True)
+class _Haul:
+    """What one look at the other directories brought so far."""
+
+    adopted: list[EntryRef] = field(default_factory=list)
+    corrupt: list[str] = field(default_factory=list)
+    failed: list[OutboxError] = field(default_factory=list)
+    #: Paths of which a save could not be adopted: later ones must not overtake it.
+    stuck: set[str] = field(default_factory=set)
 
 
 class Outbox:
@@ -206,7 +219,7 @@ class Outbox:
         return own
 
     def _though_removed(self, work: Callable[[], _T]) -> _T:
-        """Do the work, in a new directory if the one that there was has been removed under us."""
+        """Do the work, in a new directory if the one that there was has been taken from under us."""
         try:
             return work()
         except OutboxUnavailable as e:
@@ -216,7 +229,7 @@ class Outbox:
         return work()
 
     def _forget_directory(self) -> None:
-        """After somebody removed the directory (a server on another host may, once heartbeats were missed)."""
+        """After somebody took the directory away (a server on another host may, once heartbeats were missed)."""
         with self._opening:
             if self._lock is not None:
                 self._lock.release()
@@ -234,6 +247,9 @@ class Outbox:
 
     def note_delivery(self) -> None:
         """Remember that this server's settings bring saves to the store."""
+        self._though_removed(self._write_note)
+
+    def _write_note(self) -> None:
         own = self.open()
         with _explained("noting a delivery in", own):
             (own / DELIVERED_FILE).touch(0o600)
@@ -251,7 +267,7 @@ class Outbox:
         if lock is not None:
             lock.release()  # first: Windows removes no file that is open
         try:
-            if any(file.suffix in (_ENTRY, _PARTIAL) for file in own.iterdir()):
+            if any(file.suffix == _PARTIAL for file in own.iterdir()) or entry_files(own):
                 # A save that is being taken at this moment still makes its entry here.
                 (own / CLOSED_FILE).touch(0o600)
             else:
@@ -333,6 +349,9 @@ class Outbox:
         OutboxFull, OutboxUnavailable
             It would not be taken.
         """
+        self._though_removed(lambda: self._rehearse(size))
+
+    def _rehearse(self, size: int) -> None:
         own = self.open()
         file = own / f"rehearsal{_PARTIAL}"
         with _explained("writing to", own):
@@ -435,7 +454,10 @@ class Outbox:
     def adopt(self, wants: Callable[[Owner | None], bool], watch: Watch) -> Adoption:
         """Take over what dead servers left, in the order of their saves.
 
-        Each entry is claimed by a rename into this instance's directory: of two servers that try, one succeeds.
+        A server's directory is claimed whole, by a rename into this instance's: of several that try, one gets all of
+        it, so that nothing but one server ships the saves of a path. Its entries then move up one by one. Whatever
+        interrupts that, they are this instance's: this one goes on at its next look, and who claims its directory
+        claims them as well.
 
         Parameters
         ----------
@@ -451,10 +473,8 @@ class Outbox:
             ``failed`` tells of the rest.
         """
         own = self.open()
-        adopted: list[EntryRef] = []
-        corrupt: list[str] = []
+        haul = _Haul()
         left: list[LeftBehind] = []
-        failed: list[OutboxError] = []
         alive = undecided = 0
         with _explained("looking for what other servers left in", self.directory):
             others = [d for d in instance_directories(self.directory) if d != own]
@@ -469,48 +489,69 @@ class Outbox:
                 undecided += watch.is_undecided(directory) and bool(_count_entries(directory))
             elif wants(owner):
                 try:
-                    failed += self._claim_all(directory, own, adopted, corrupt)
+                    self._claim(directory, own)
                 except OutboxError as e:
-                    failed.append(e)
+                    haul.failed.append(e)
             elif entries := _count_entries(directory):
                 left.append(LeftBehind(directory, owner, entries))
-        if failed and not adopted and not corrupt:
-            raise failed[0]
-        adopted.sort(key=lambda ref: ref.order)
-        return Adoption(tuple(adopted), tuple(corrupt), tuple(left), alive, undecided, tuple(failed))
+        try:
+            with _explained("looking for what was claimed in", own), contextlib.suppress(FileNotFoundError):
+                for claimed in claimed_directories(own):
+                    self._move_up(claimed, own, haul)
+        except OutboxError as e:
+            haul.failed.append(e)
+        if haul.failed and not haul.adopted and not haul.corrupt:
+            raise haul.failed[0]
+        adopted = sorted(haul.adopted, key=lambda ref: ref.order)
+        return Adoption(tuple(adopted), tuple(haul.corrupt), tuple(left), alive, undecided, tuple(haul.failed))
 
-    def _claim_all(self, directory: Path, own: Path, adopted: list[EntryRef], corrupt: list[str]) -> list[OutboxError]:
-        """Claim a directory's entries; why some of them cannot be claimed."""
-        failed: list[OutboxError] = []
-        with _explained("adopting the entries in", directory):
-            try:
-                files = entry_files(directory)
-            except FileNotFoundError:  # another server was faster
-                return failed
-            for file in files:
-                try:
-                    self._claim(file, own, adopted, corrupt)
-                except OutboxError as e:  # one that cannot be read must not keep the others waiting
-                    failed.append(e)
+    def _claim(self, directory: Path, own: Path) -> None:
+        """Take a server's whole directory, if no other server was faster."""
+        # The name is a new one: a server that lives comes back under its own, and may be claimed again.
+        claimed = own / f"claimed-{directory.name}-{secrets.token_hex(4)}"
+        # What is not found was claimed by another server, or our own directory was, and there is no place to put it.
+        with _explained("claiming", directory), contextlib.suppress(FileNotFoundError):
+            self._disk.rename(directory, claimed)
             self._disk.sync_directory(own)
-            with contextlib.suppress(FileNotFoundError):  # another server removed it
-                self._remove_directory(directory)
-        return failed
+            self._disk.sync_directory(self.directory)
 
-    def _claim(self, file: Path, own: Path, adopted: list[EntryRef], corrupt: list[str]) -> None:
-        claimed = own / file.name
+    def _move_up(self, claimed: Path, own: Path, haul: _Haul) -> None:
+        """Make what was claimed, now or before, entries of this instance."""
+        try:
+            # What is not found is in a directory of this instance's that was claimed, with all that is in it.
+            with _explained("adopting the entries in", claimed), contextlib.suppress(FileNotFoundError):
+                # First what a server had claimed that died before it was done.
+                for inner in claimed_directories(claimed):
+                    self._move_up(inner, own, haul)
+                for file in _entries_of(claimed):
+                    try:
+                        self._adopt_entry(file, own, haul)
+                    except OutboxError as e:  # one that cannot be read must not keep the others waiting
+                        haul.failed.append(e)
+                self._disk.sync_directory(own)
+                # What is removed or refused later must not come back under the name that it had here.
+                self._disk.sync_directory(claimed)
+                self._remove_directory(claimed)
+        except OutboxError as e:
+            haul.failed.append(e)
+
+    def _adopt_entry(self, file: Path, own: Path, haul: _Haul) -> None:
+        moved = own / file.name
         with _explained("adopting", file):
             try:
-                # Read first: an entry that was claimed and cannot be read would be nobody's.
                 entry = self._read_header(file)
-                self._disk.rename(file, claimed)
-            except FileNotFoundError:  # another server was faster
+                if entry.path in haul.stuck:
+                    return
+                haul.stuck.add(entry.path)  # until it is done
+                self._disk.rename(file, moved)
+                haul.stuck.remove(entry.path)
+            except FileNotFoundError:  # this instance's directory was claimed
                 return
             except EntryCorrupt as e:
                 with contextlib.suppress(EntryGone):
-                    corrupt.append(f"{self._set_aside(file, QUARANTINE, str(e))}: {e}")
+                    haul.corrupt.append(f"{self._set_aside(file, QUARANTINE, str(e))}: {e}")
             else:
-                adopted.append(EntryRef(claimed, entry, adopted=True))
+                haul.adopted.append(EntryRef(moved, entry, adopted=True))
 
     def _read_header(self, file: Path) -> Entry:
         # Almost every header fits into the first kilobyte.
@@ -520,10 +561,11 @@ class Outbox:
 
     def _remove_directory(self, directory: Path) -> None:
         """Remove an instance's directory unless it holds an entry: the bytes of an unfinished save are none."""
-        files = list(directory.iterdir())
-        if any(file.suffix == _ENTRY for file in files):
+        if entry_files(directory):
             return
-        for file in files:
+        for claimed in claimed_directories(directory):
+            self._remove_directory(claimed)
+        for file in list(directory.iterdir()):
             if file.suffix == _PARTIAL or file.name in _BESIDE_ENTRIES:
                 file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # an entry came in between, or NFS still holds a name
@@ -551,8 +593,21 @@ def instance_directories(directory: Path) -> list[Path]:
     return sorted(d for d in directory.iterdir() if _INSTANCE.fullmatch(d.name))
 
 
+def claimed_directories(directory: Path) -> list[Path]:
+    """What a server has claimed of others and not yet made its own."""
+    return sorted(d for d in directory.iterdir() if _CLAIMED.fullmatch(d.name))
+
+
 def entry_files(directory: Path) -> list[Path]:
     """The entries in a server's directory, or among those set aside, in the order of the saves."""
+    files = _entries_of(directory)
+    for claimed in claimed_directories(directory):
+        with contextlib.suppress(FileNotFoundError):  # done with meanwhile
+            files += entry_files(claimed)
+    return sorted(files, key=lambda file: file.name)
+
+
+def _entries_of(directory: Path) -> list[Path]:
     return sorted(file for file in directory.iterdir() if file.suffix == _ENTRY)
 
 

@@ -453,7 +453,8 @@ class Shipper:
             content = await self._content(parcel)
             delivered = await self.courier.deliver(parcel, key, content)
         except EntryGone:
-            # Another server claimed it, and ships it.
+            # Another server claimed it, and ships it, perhaps after saves that are made here later.
+            self.courier.is_in_order = False
             return True, 0.0
         except EntryCorrupt as e:
             return await self._set_aside(parcel, QUARANTINE, e)

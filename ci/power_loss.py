@@ -229,18 +229,15 @@ class _File:
 
 @dataclass
 class _Change:
-    """A change of one name; ``file`` is None for a directory's name, ``gone`` for one that is taken away."""
+    """A change of one name in a directory; files and directories go by number."""
 
-    path: str
-    file: int | None
+    directory: int
+    name: str
+    node: int
     gone: bool
     durable: bool = False
     #: The change without which this one is not found: a rename's new name, for the loss of the old one.
     needs: _Change | None = None
-
-    @property
-    def directory(self) -> str:
-        return os.path.dirname(self.path) or "."  # noqa: PTH120 - a name in the model, not a path
 
 
 @dataclass(frozen=True)
@@ -281,32 +278,47 @@ class ModelDisk:
 
     def __init__(self) -> None:
         self._files: dict[int, _File] = {}
-        self._names: dict[str, int | None] = {}
-        self._changes: list[_Change] = []
         self._numbers = itertools.count()
+        self._top = next(self._numbers)
+        #: What each directory holds, as the process sees it.
+        self._names: dict[int, dict[str, int]] = {self._top: {}}
+        self._changes: list[_Change] = []
 
     def apply(self, step: Step) -> None:
         """Let a step happen."""
         if step.kind == "mkdir":
-            self._change(step.path, None)
+            number = next(self._numbers)
+            self._names[number] = {}
+            self._change(step.path, number)
         elif step.kind == "create":
             number = next(self._numbers)
             self._files[number] = _File()
             self._change(step.path, number)
         elif step.kind == "rename":
-            file = self._names[step.path]
-            added = self._change(step.other, file)
-            self._change(step.path, file, gone=True, needs=added)
+            node = self._node(step.path)
+            assert node is not None  # noqa: S101 - the recorder saw it
+            added = self._change(step.other, node)
+            self._change(step.path, node, gone=True, needs=added)
         elif step.kind in ("unlink", "rmdir"):
-            self._change(step.path, self._names.get(step.path), gone=True)
+            node = self._node(step.path)
+            if node is not None:
+                self._change(step.path, node, gone=True)
         elif step.kind == "sync_directory":
+            directory = self._node(step.path)
             for change in self._changes:
-                change.durable |= change.directory == step.path
+                change.durable |= change.directory == directory
         elif step.kind in ("write", "sync"):
             self._touch(step)
 
+    def _node(self, path: str) -> int | None:
+        """The file or directory that has a name now."""
+        node: int | None = self._top
+        for part in Path(path).parts:
+            node = None if node is None else self._names.get(node, {}).get(part)
+        return node
+
     def _touch(self, step: Step) -> None:
-        number = self._names.get(step.path)
+        number = self._node(step.path)
         if number is None:
             return
         file = self._files[number]
@@ -316,13 +328,15 @@ class ModelDisk:
             file.content[step.offset : step.offset + len(step.data)] = step.data
             file.is_dirty = True
 
-    def _change(self, path: str, file: int | None, *, gone: bool = False, needs: _Change | None = None) -> _Change:
-        change = _Change(path, file, gone, needs=needs)
+    def _change(self, path: str, node: int, *, gone: bool = False, needs: _Change | None = None) -> _Change:
+        directory = self._node(str(Path(path).parent))
+        assert directory is not None  # noqa: S101 - the recorder saw it
+        change = _Change(directory, Path(path).name, node, gone, needs=needs)
         self._changes.append(change)
         if gone:
-            self._names.pop(path, None)
+            self._names[directory].pop(change.name, None)
         else:
-            self._names[path] = file
+            self._names[directory][change.name] = node
         return change
 
     def images(self, rng: random.Random, count: int) -> Iterator[Image]:
@@ -342,27 +356,29 @@ class ModelDisk:
             yield self._image(kept, rng, "any")
 
     def _image(self, kept: set[int], rng: random.Random, contents: str) -> Image:
-        names: dict[str, int | None] = {}
+        names: dict[int, dict[str, int]] = {number: {} for number in self._names}
         for change in self._changes:
             if not change.durable and id(change) not in kept:
                 continue
+            held = names[change.directory]
             may_be_gone = change.needs is None or change.needs.durable or id(change.needs) in kept
             if not change.gone:
-                names[change.path] = change.file
-            elif may_be_gone and names.get(change.path, -1) == change.file:
-                del names[change.path]
-        directories = [name for name in sorted(names) if names[name] is None]
-        reachable: list[str] = []
-        for name in directories:
-            above = os.path.dirname(name)  # noqa: PTH120 - a name in the model, not a path
-            if not above or above in reachable:
-                reachable.append(name)
-        files = {
-            name: _found(self._files[number], rng, contents)
-            for name, number in names.items()
-            if number is not None and os.path.dirname(name) in reachable  # noqa: PTH120
-        }
-        return Image(tuple(reachable), files)
+                held[change.name] = change.node
+            elif may_be_gone and held.get(change.name) == change.node:
+                del held[change.name]
+        directories: list[str] = []
+        files: dict[str, bytes] = {}
+        reached = [("", self._top)]
+        while reached:
+            above, directory = reached.pop(0)
+            for name, node in sorted(names[directory].items()):
+                path = f"{above}{name}"
+                if node in self._names:
+                    directories.append(path)
+                    reached.append((f"{path}/", node))
+                else:
+                    files[path] = _found(self._files[node], rng, contents)
+        return Image(tuple(directories), files)
 
 
 _CONTENTS = ("durable", "all", "zeros", "beginning", "hole")

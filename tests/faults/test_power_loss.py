@@ -203,6 +203,12 @@ def test_a_rename_loses_neither_the_old_name_nor_the_new_one_of_a_file_that_was_
     assert found == {((A, b""),), ((B, b""),), ((A, b""), (B, b""))}
 
 
+def test_a_renamed_directory_keeps_its_files_under_one_name_at_least():
+    made = (*MADE, Step("sync", A), Step("sync_directory", "d"), Step("mkdir", "e"), TOP)
+    found = images_after(*made, Step("rename", "d", other="e/d"))
+    assert found == {((A, b""),), (("e/d/a", b""),), ((A, b""), ("e/d/a", b""))}
+
+
 def test_a_file_in_a_directory_that_is_gone_is_gone():
     found = images_after(D, Step("create", A), Step("sync", A), Step("sync_directory", "d"))
     assert found == {(), ((A, b""),)}

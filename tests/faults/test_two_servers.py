@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bookstore.delivery import Courier, Parcel
 from bookstore.disk import Disk
-from bookstore.outbox import Outbox
+from bookstore.outbox import EntryRef, Outbox
 from bookstore.outbox_entry import Entry
 from bookstore.outbox_owner import Watch, this_process
 from bookstore.provenance import Provenance
@@ -30,10 +31,6 @@ OUTBOXES = {
 
 #: One stands for the others in the short form.
 SHORT_OUTBOXES = ("locks off",)
-
-#: A server that lives and is taken for dead: `test_an_adopted_save_that_is_stored_below_older_ones_is_found` shows how.
-SHIPPED_TWICE = pytest.mark.xfail(strict=False, reason="what its owner stores while it is claimed may be stored again")
-LONG_OUTBOXES = [pytest.param(case, marks=SHIPPED_TWICE if case == "taken for dead" else ()) for case in OUTBOXES]
 
 
 def _try_one_path(tmp_path, bucket, start_jupyter, report, seed, saves, drain):
@@ -68,7 +65,7 @@ def test_no_entry_of_a_shared_outbox_is_shipped_twice(tmp_path, durable_bucket, 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("case", LONG_OUTBOXES)
+@pytest.mark.parametrize("case", OUTBOXES)
 def test_no_entry_of_a_full_outbox_is_shipped_twice(tmp_path, durable_bucket, start_jupyter, report, seed, case):
     _try_one_outbox(tmp_path, durable_bucket, start_jupyter, report, seed, case, LONG_ENTRIES, 900.0)
 
@@ -86,7 +83,6 @@ class _Interrupting(Disk):
             self.work()
 
 
-@pytest.mark.xfail(strict=True, reason="entries are claimed one by one, so two servers that look at once share a path")
 def test_of_two_servers_that_adopt_at_once_one_takes_all_of_a_path(tmp_path):
     def owner(instance):
         return this_process(instance, "/home/u", "https://s3.example/bucket")
@@ -114,7 +110,6 @@ def test_of_two_servers_that_adopt_at_once_one_takes_all_of_a_path(tmp_path):
     assert 6 in shares
 
 
-@pytest.mark.xfail(strict=True, reason="the search ends at an older save of the same server, which may lie above it")
 async def test_an_adopted_save_that_is_stored_below_older_ones_is_found():
     store = MemoryStore()
     courier = Courier(store, probe_key="probe", origin="h:/home/u")
@@ -124,7 +119,8 @@ async def test_an_adopted_save_that_is_stored_below_older_ones_is_found():
         provenance = Provenance(
             f"{sequence:032x}", hashlib.sha256(content).hexdigest(), time.time(), instance="i", sequence=sequence
         )
-        return Parcel(Entry("a.ipynb", "k", len(content), provenance), uncertain=True), content
+        entry = Entry("a.ipynb", "k", len(content), provenance)
+        return Parcel(entry, EntryRef(Path(f"{sequence}.entry"), entry, adopted=True), uncertain=True), content
 
     # Its owner lives and stores the second save while the first has been claimed; then come the claimed ones.
     for sequence in (2, 1, 2):

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,7 @@ from bookstore.errors import (
     StoreUnreachable,
 )
 from bookstore.media_types import content_type
+from bookstore.outbox import EntryRef
 from bookstore.outbox_entry import Entry
 from bookstore.provenance import Provenance, from_metadata, to_metadata
 from bookstore.storage.base import ObjectInfo, Receipt, Versioning
@@ -377,6 +379,69 @@ async def test_where_our_own_earlier_save_is_the_head_nothing_is_listed(scene):
     scene.requests()
     await scene.send(parcel)
     assert scene.requests() == {"HeadObject": 1, "PutObject": 1}
+
+
+def _adopted(parcel: Parcel) -> Parcel:
+    ref = EntryRef(Path(f"{parcel.entry.provenance.sequence}.entry"), parcel.entry, adopted=True)
+    return Parcel(parcel.entry, ref=ref, content=parcel.content, uncertain=True)
+
+
+async def test_a_claimed_save_that_its_living_owner_stored_before_earlier_ones_is_found(scene):
+    first, second, third = (scene.saves.make(b"%d" % n) for n in range(3))
+    await scene.send(third, scene.another_courier())
+    how = [await scene.send(_adopted(parcel)) for parcel in (first, second, third)]
+    assert how == ["stored", "stored", "found"]
+    assert await scene.history() == [b"2", b"0", b"1"]
+
+
+async def test_a_save_of_ones_own_is_found_below_those_that_another_server_claimed(scene):
+    first, second = scene.saves.make(b"1"), scene.saves.make(b"2")
+    scene.lose_answer()
+    with pytest.raises(StoreTimeout):
+        await scene.send(second)
+    await scene.send(_adopted(first), scene.another_courier())
+    scene.courier.is_in_order = False
+    assert await scene.send(second) == "found"
+    assert await scene.history() == [b"2", b"1"]
+
+
+@pytest.mark.parametrize("stored_before", [0, 30])
+async def test_a_claimed_backlog_costs_one_look_at_each_version_and_no_more(scene, stored_before):
+    for number in range(stored_before):
+        await scene.save(b"%02d" % number, scene.another_courier())
+    backlog = [_adopted(scene.saves.make(b"%02d" % number)) for number in range(30, 60)]
+    await scene.courier.check_bucket()
+    scene.requests()
+    assert {await scene.send(parcel) for parcel in backlog} == {"stored"}
+    assert scene.requests() == {"ListObjectVersions": 1, "HeadObject": stored_before + 30, "PutObject": 30}
+
+
+async def test_what_others_store_during_a_search_of_a_backlog_is_looked_at_too(scene):
+    claimant, owner = scene.courier, scene.another_courier()
+    parcels = [scene.saves.make(b"%d" % number) for number in range(6)]
+    how = []
+    for parcel, stored_meanwhile in zip(parcels, [5, None, 3, None, 4, None], strict=True):
+        if stored_meanwhile is not None:
+            await scene.send(parcels[stored_meanwhile], owner)
+        how.append(await scene.send(_adopted(parcel), claimant))
+    assert how == ["stored"] * 3 + ["found"] * 3
+    assert sorted(await scene.history()) == [b"%d" % number for number in range(6)]
+
+
+async def test_a_claimed_save_whose_record_was_stored_with_other_bytes_is_stored(scene):
+    parcel, later = scene.saves.make(b"1"), scene.saves.make(b"2")
+    digest = hashlib.sha256(b"x").hexdigest()
+    await scene.store.put(KEY, b"x", sha256=digest, metadata=to_metadata(parcel.entry.provenance))
+    await scene.send(later, scene.another_courier())
+    assert [await scene.send(_adopted(parcel)) for _ in range(2)] == ["stored", "found"]
+
+
+async def test_the_pasts_that_are_remembered_are_bounded(scene, monkeypatch):
+    monkeypatch.setattr(delivery, "MAX_PASTS", 2)
+    for number in range(4):
+        parcel = _adopted(scene.saves.make(b"1"))
+        await scene.courier.deliver(parcel, f"k{number}", b"1")
+    assert list(scene.courier._pasts) == ["k2", "k3"]
 
 
 async def test_another_servers_earlier_number_does_not_end_the_search(scene):

@@ -220,6 +220,22 @@ def test_what_is_on_disk_after_all_has_the_id_of_what_is_held_in_memory(scene, d
     assert parcel.entry.provenance.record_id in name, "the next server would make a second version of it"
 
 
+def test_a_save_whose_directory_is_claimed_while_it_is_committed_is_taken_and_may_be_stored_already(scene, disk):
+    parcel = scene.take(b"before")
+    own, claimed = scene.outbox.open(), scene.outbox.directory / "claimed"
+
+    def is_claimed(directory):
+        disk.faults.clear()
+        own.rename(claimed)
+
+    disk.faults["sync_directory"] = is_claimed
+    taken = scene.take(b"content")
+    assert taken.is_protected
+    assert taken.uncertain, "an entry was there already, and who claimed it ships it"
+    assert not parcel.uncertain
+    assert scene.entries() == sorted([parcel.ref.file.name, *[taken.ref.file.name] * 2])
+
+
 def test_a_save_taken_before_the_outbox_could_be_made_keeps_its_place(scene, make_outbox, disk):
     disk.faults["make_directory"] = FULL
     first = scene.take(b"0")

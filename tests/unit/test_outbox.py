@@ -26,6 +26,7 @@ from bookstore.disk import Disk
 from bookstore.errors import EntryCorrupt, EntryGone, OutboxError, OutboxFull, OutboxUnavailable
 from bookstore.outbox import QUARANTINE, REFUSED, Outbox
 from bookstore.outbox_owner import DirectoryLock, Watch, this_process
+from bookstore.outbox_survey import survey
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="permissions and signals of POSIX")
 
@@ -63,6 +64,7 @@ def put(entry_of):
     def put_one(outbox: Outbox, content: bytes = b"{}", path: str = "a.ipynb", **changes):
         return outbox.put(entry_of(outbox, content, path, **changes), content)
 
+    put_one.entry_of = entry_of
     return put_one
 
 
@@ -565,6 +567,8 @@ def test_of_many_adopters_each_entry_goes_to_exactly_one(make_outbox, put):
         looks = list(pool.map(adopt, adopters))
     adopted = [ref.file.name for look in looks for ref in look.adopted]
     assert sorted(adopted) == sorted(names)
+    shares = [{ref.entry.provenance.instance for ref in look.adopted} for look in looks]
+    assert sum(map(len, shares)) == 4, "what one server left was shared out"
     assert not any(look.corrupt for look in looks)
     for adopter, look in zip(adopters, looks, strict=True):
         assert all(bytes(adopter.read(ref)) == b"{}" for ref in look.adopted)
@@ -579,6 +583,121 @@ def test_a_claimed_entry_is_gone_for_who_had_it(make_outbox, put):
     with pytest.raises(EntryGone):
         old.read(ref)
     old.remove(ref)
+
+
+def _claimed_and_not_moved_up(make_outbox, put, disk):
+    """A server that claimed what another left, and could not read it: the server, and the names."""
+    left = make_outbox()
+    names = [put(left).file.name for _ in range(3)]
+    left.close()
+    claimant = make_outbox(disk=disk)
+    disk.faults["read_start"] = _error("EIO")
+    with pytest.raises(OutboxUnavailable):
+        claimant.adopt(_everybody, Watch())
+    assert list(claimant.directory.iterdir()) == [claimant.open()]
+    assert not list(claimant.open().glob("*.entry"))
+    return claimant, names
+
+
+@pytest.mark.parametrize("claimants", [1, 3])
+def test_what_a_claimant_left_undone_goes_with_its_directory(make_outbox, put, disk, claimants):
+    for number in range(claimants):
+        if number == 0:
+            claimant, names = _claimed_and_not_moved_up(make_outbox, put, disk)
+        else:
+            claimant = make_outbox(disk=disk)
+            with pytest.raises(OutboxUnavailable):
+                claimant.adopt(_everybody, Watch())
+        claimant.close()
+    outbox = make_outbox()
+    (waiting,) = survey(outbox.directory).waiting
+    assert (waiting.entries, waiting.life) == (3, "ended")
+    look = outbox.adopt(_everybody, Watch())
+    assert [ref.file.name for ref in look.adopted] == names
+    assert [bytes(outbox.read(ref)) for ref in look.adopted] == [b"{}"] * 3
+    assert list(outbox.directory.iterdir()) == [outbox.open()]
+    assert sorted(file.name for file in outbox.open().iterdir()) == sorted([*names, "lock", "owner.json"])
+
+
+def test_a_claimant_goes_on_at_its_next_look_with_what_it_left_undone(make_outbox, put, disk):
+    claimant, names = _claimed_and_not_moved_up(make_outbox, put, disk)
+    assert make_outbox().adopt(_everybody, Watch()).adopted == (), "the claimant lives"
+    disk.faults.clear()
+    assert [ref.file.name for ref in claimant.adopt(_everybody, Watch()).adopted] == names
+    assert claimant.adopt(_everybody, Watch()).adopted == ()
+
+
+def test_closing_does_not_take_what_was_claimed_for_nothing(make_outbox, put, disk):
+    claimant, names = _claimed_and_not_moved_up(make_outbox, put, disk)
+    own = claimant.open()
+    claimant.close()
+    assert (own / "closed").exists()
+    assert _files(claimant, ".entry") == names
+
+
+def test_a_claim_is_on_the_disk_before_anything_moves_up(make_outbox, put, disk):
+    left = make_outbox()
+    ref = put(left)
+    left.close()
+    outbox = make_outbox(disk=disk)
+    own = outbox.open()
+    disk.calls.clear()
+    outbox.adopt(_everybody, Watch())
+    steps = [call for call in disk.calls if call[0] in ("rename", "sync_directory")]
+    moved = steps[3][1]
+    assert Path(moved).name == ref.file.name
+    assert Path(moved).parent.parent == own
+    assert steps == [
+        ("rename", str(ref.file.parent)),
+        ("sync_directory", str(own)),
+        ("sync_directory", str(outbox.directory)),
+        ("rename", moved),
+        ("sync_directory", str(own)),
+        ("sync_directory", str(Path(moved).parent)),
+    ]
+
+
+def test_a_server_taken_for_dead_finds_its_entries_gone_and_goes_on_elsewhere(make_outbox, put):
+    other = _Elsewhere(make_outbox, put)
+    other.die()
+    partial = other.outbox.write(other.entry_of(other.outbox, b"[]"), b"[]")
+    assert not other.is_adopted_at(0.0)
+    assert other.is_adopted_at(30.0)
+    for work in (other.outbox.read, lambda ref: other.outbox.set_aside(ref, REFUSED, EntryCorrupt("?"))):
+        with pytest.raises(EntryGone):
+            work(other.ref)
+    other.outbox.remove(other.ref, for_good=True)
+    with pytest.raises(OutboxUnavailable) as gone:
+        other.outbox.commit(partial)
+    assert isinstance(gone.value.__cause__, FileNotFoundError)
+    assert _files(other.outbox, ".entry") == [other.ref.file.name]
+    other.outbox.note_delivery()
+    ref = put(other.outbox)
+    assert bytes(other.outbox.read(ref)) == b"{}"
+    assert (ref.file.parent / "owner.json").exists()
+    assert not DirectoryLock(ref.file.parent).acquire()
+
+
+def test_a_claimant_that_is_claimed_itself_takes_nothing_more(make_outbox, put, disk):
+    left = make_outbox()
+    names = [put(left).file.name for _ in range(3)]
+    left.close()
+    claimant, outbox = make_outbox(disk=disk), make_outbox()
+    taken = []
+
+    def is_taken_for_dead(*arguments):
+        if len([call for call in disk.calls if call[0] == "read_start"]) == 2:
+            watch = Watch()
+            watch.is_alive = lambda directory, owner: False
+            taken.extend(outbox.adopt(_everybody, watch).adopted)
+
+    disk.faults["read_start"] = is_taken_for_dead
+    kept = claimant.adopt(_everybody, Watch()).adopted
+    assert [ref.file.name for ref in taken] == names
+    for ref in kept:
+        with pytest.raises(EntryGone):
+            claimant.read(ref)
+    assert all(bytes(outbox.read(ref)) == b"{}" for ref in taken)
 
 
 def test_order_is_kept_across_generations(make_outbox, put):
@@ -612,6 +731,7 @@ class _Elsewhere:
     """A server on another host, as far as its directory tells, and the clock of the one who watches."""
 
     def __init__(self, make_outbox, put) -> None:
+        self.entry_of = put.entry_of
         self.outbox = make_outbox(lambda instance: replace(this_process(instance, "/", "b"), boot_id="another"))
         self.ref = put(self.outbox)
         self.now = 1000.0
@@ -773,6 +893,21 @@ def test_a_disk_that_fails_while_adopting_loses_sight_of_nothing(make_outbox, pu
     adopted += outbox.adopt(_everybody, Watch()).adopted
     assert [ref.file.name for ref in adopted] == names
     assert all(bytes(outbox.read(ref)) == b"{}" for ref in adopted)
+
+
+def test_a_save_that_cannot_be_moved_up_is_not_overtaken_by_later_ones_of_its_path(make_outbox, put, disk):
+    left = make_outbox()
+    names = {path: [put(left, path=path).file.name for _ in range(3)] for path in ("a.ipynb", "b.ipynb")}
+    left.close()
+    outbox = make_outbox(disk=disk)
+    stuck = names["a.ipynb"][1]
+    disk.faults["rename"] = lambda old, new: _error("EIO") if old.name == stuck else None
+    look = outbox.adopt(_everybody, Watch())
+    assert [ref.file.name for ref in look.adopted] == [names["a.ipynb"][0], *names["b.ipynb"]]
+    assert len(look.failed) == 1
+    disk.faults.clear()
+    look = outbox.adopt(_everybody, Watch())
+    assert [ref.file.name for ref in look.adopted] == names["a.ipynb"][1:]
 
 
 def test_a_corrupt_entry_that_cannot_be_set_aside_does_not_hide_the_others(make_outbox, put, disk):

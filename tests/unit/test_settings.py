@@ -386,7 +386,7 @@ def test_right_values_are_not_complained_about(values):
 @pytest.mark.parametrize(
     "values",
     [
-        dict.fromkeys(bookstore_config.SECRET_TRAITS, SECRET),
+        dict.fromkeys(sorted(bookstore_config.SECRET_TRAITS), SECRET),
         {"s3_secret_access_key": SECRET},
         {"s3_access_key_id": SECRET},
         *({name: [SECRET]} for name in sorted(bookstore_config.SECRET_TRAITS)),

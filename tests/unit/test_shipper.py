@@ -759,9 +759,11 @@ async def test_an_entry_that_another_server_claimed_is_dropped_and_not_shipped(s
     other = make_outbox()
     [ref] = other.adopt(lambda owner: True, Watch()).adopted
     scene.save(b"2")
+    assert scene.shipper.courier.is_in_order
     scene.shipper.resume()
     await wait_until(lambda: scene.is_idle)
     assert claimed.is_done
+    assert not scene.shipper.courier.is_in_order
     assert scene.store.contents() == [b"2"]
     assert scene.troubles == []
     assert scene.aside == []
