@@ -129,7 +129,7 @@ class Output:
         whole : container of str
             Columns that are never broken into lines, as long as the others can be.
         is_wide : bool
-            Each row is one line, however narrow the terminal is.
+            Each row is one line, however narrow the terminal is; in a file each row always is.
         """
         if self.is_json:
             return
@@ -143,7 +143,8 @@ class Output:
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
         width = self.console.width
-        self.console.width = _ANY_WIDTH if is_wide else width
+        # Nobody looks at a file through a window; programs read it line by line.
+        self.console.width = width if self.console.is_terminal and not is_wide else _ANY_WIDTH
         try:
             self._print(table)
         finally:

@@ -91,7 +91,7 @@ def test_a_save_is_told_when_the_bucket_holds_it(jupyter, shared_bucket):
     assert event["key"] == "workspace/told.ipynb"
     assert event["size"] == len(jupyter.on_disk("told.ipynb"))
     assert (event["sha256"], event["user"]) == (metadata["bookstore-sha256"], metadata["bookstore-user"])
-    assert (event["how"], event["reason"]) == ("stored", "save")
+    assert (event["how"], event["reason"]) == ("stored", "new")
     assert event["saved_at"] == status["last_version"]["saved_at"]
     assert 0 < event["latency"] < 60
 
