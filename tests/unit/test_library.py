@@ -32,6 +32,9 @@ from bookstore.service import OTHER_STORES
 from bookstore.storage.memory import MemoryStore
 from bookstore.versions import Versions
 
+# Of the oldest Jupyter Server, about its own schemas.
+pytestmark = pytest.mark.filterwarnings("ignore:The `version` property of an event schema must be a string")
+
 
 def notebook(text: str, **metadata) -> dict:
     nb = nbformat.v4.new_notebook(metadata=metadata, cells=[nbformat.v4.new_code_cell(text, id="one")])
@@ -65,7 +68,8 @@ async def scene(tmp_path, monkeypatch):
     stores = {name: MemoryStore(name) for name in ("own", "other")}
     monkeypatch.setattr("bookstore.service.store_of", lambda settings, bucket=None: stores[bucket or "own"])
     root = tmp_path / "root"
-    root.mkdir()
+    for directory in (root, tmp_path / "data"):
+        directory.mkdir()
     made = Scene(root, stores)
     yield made
     await made.service.stop()
