@@ -452,7 +452,7 @@ async def test_a_save_that_fails_does_not_let_the_next_of_its_path_overtake(scen
 async def test_what_concerns_every_save_closes_the_gate_and_one_trial_at_a_time_goes_on(
     make_scene, quick, wait_until, monkeypatch, error
 ):
-    monkeypatch.setattr(shipper_module, "wait_after", lambda error, failures, chance: 0.02)
+    monkeypatch.setattr(shipper_module, "wait_after", lambda error, failures, chance: 0.2)
     scene = make_scene(slots=4)
     scene.store.fail_always(error)
     scene.store.delay = lambda: 0.005
