@@ -229,7 +229,7 @@ class Courier:
             receipt = await self.store.put(
                 self._probe_key, body, sha256=hashlib.sha256(body).hexdigest(), content_type="text/plain"
             )
-            self._require_version(receipt.version_id, self._probe_key)
+            self.require_version(receipt.version_id, self._probe_key)
         elif probe.versioning is not Versioning.ENABLED:
             state = "suspended" if probe.versioning is Versioning.SUSPENDED else "off"
             raise self._not_versioned(f"versioning of the bucket {self.store.bucket!r} is {state}")
@@ -319,7 +319,7 @@ class Courier:
         )
 
     async def _prove(self, key: str, receipt: Receipt, sha256: str) -> None:
-        self._require_version(receipt.version_id, key)
+        self.require_version(receipt.version_id, key)
         if not receipt.verified and await self._digest(key, receipt.version_id) != sha256:
             raise IntegrityError(f"{key!r}, version {receipt.version_id}, was stored with other bytes than were sent")
         self._keep(key, Head(receipt.etag, receipt.version_id, sha256, is_ours=True))
@@ -331,7 +331,14 @@ class Courier:
                 digest.update(chunk)
         return digest.hexdigest()
 
-    def _require_version(self, version_id: str | None, key: str) -> None:
+    def require_version(self, version_id: str | None, key: str) -> None:
+        """See that what was written got a version id.
+
+        Raises
+        ------
+        BucketNotVersioned
+            It got none, and unversioned buckets are not allowed.
+        """
         if version_id in (None, "null") and not self._allow_unversioned:
             self.is_versioned = False
             raise self._not_versioned(

@@ -190,8 +190,10 @@ def _run(work: Callable[[ObjectStore, BookstoreSettings], Coroutine[Any, Any, _T
     """Do the work on a store, on a loop of its own: papermill is not asynchronous and may run within a loop."""
 
     async def on_store() -> _T:
+        from bookstore.service import store_of
+
         settings = _settings()
-        store = _store(settings, bucket)
+        store = store_of(settings, bucket)
         try:
             return await work(store, settings)
         finally:
@@ -229,12 +231,6 @@ def _settings() -> BookstoreSettings:
         if problem.blocks_archiving and problem.trait.startswith("s3_") and problem.trait != "s3_bucket":
             raise SettingsError(f"{problem.trait}: {problem.message}", problem.hint)
     return settings
-
-
-def _store(settings: BookstoreSettings, bucket: str) -> ObjectStore:
-    from bookstore.service import store_of
-
-    return store_of(settings, bucket)
 
 
 async def _patiently(request: Callable[[], Awaitable[_T]]) -> _T:
@@ -291,6 +287,8 @@ async def _write(
             content_type=content_type(key),
             timeout=attempt_timeout(len(content)),
         )
+        # Versioning may have been suspended while the notebook ran.
+        courier.require_version(receipt.version_id, key)
         if not receipt.verified:
             await _read(store, Address(store.bucket, key, receipt.version_id))
 

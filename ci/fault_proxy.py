@@ -23,7 +23,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -344,15 +344,6 @@ class FaultProxy:
             self._struck.clear()
 
         self._call(change())
-
-    @contextlib.contextmanager
-    def planned(self, *rules: Rule) -> Iterator[None]:
-        """Follow these rules within the block, and pass everything after it."""
-        self.plan(*rules)
-        try:
-            yield
-        finally:
-            self.plan()
 
     def deliver_late(self) -> int:
         """Send on all that is late, in the order of arrival; how much that was."""
@@ -723,11 +714,6 @@ def _reset(writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):  # gone already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
-
-
-def seconds_of(records: Iterable[Record]) -> list[float]:
-    """How long each request took, as its client saw it."""
-    return [record.ended - record.started for record in records if record.ended]
 
 
 def any_of(faults: Sequence[Fault], chance: float, **match: Any) -> tuple[Rule, ...]:

@@ -195,7 +195,7 @@ def test_errors_tell_the_next_step_in_their_text(jupyter_home, monkeypatch):
 @pytest.fixture
 def store(monkeypatch) -> MemoryStore:
     store = MemoryStore("lake")
-    monkeypatch.setattr(papermill_io, "_store", lambda settings, bucket: store)
+    monkeypatch.setattr("bookstore.service.store_of", lambda settings, bucket: store)
     monkeypatch.setattr(papermill_io, "_settings", BookstoreSettings)
     monkeypatch.setattr(papermill_io, "backoff", lambda failures, chance: 0.0)
     return store
@@ -354,6 +354,15 @@ class TestWriting:
         with pytest.raises(BucketNotVersioned):
             BookstoreHandler.write(SUM.decode(), self.URL)
         assert store.requests["PutObject"] == 0
+
+    def test_a_bucket_that_stops_keeping_versions_in_between_is_told(self, store):
+        def suspend(operation, key):
+            if operation == "HeadObject":  # after the bucket was asked, before the write
+                store.versioning = Versioning.SUSPENDED
+
+        store.faults = suspend
+        with pytest.raises(BucketNotVersioned, match="no version id"):
+            BookstoreHandler.write(SUM.decode(), self.URL)
 
     def test_an_address_of_a_version_cannot_be_written(self, store):
         with pytest.raises(InvalidRequest, match="versions never change"):

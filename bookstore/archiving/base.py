@@ -242,10 +242,6 @@ class Archiving(ContentsManager):
         """The one way to spell a path, as its key has it."""
         return self._bookstore_canonical(path)
 
-    async def bookstore_files(self, directory: str) -> list[str]:
-        """The paths of the files below a directory that are archived."""
-        return await self._bookstore_list_files(directory)
-
     async def bookstore_read(self, path: str) -> bytes | None:
         """A file's bytes as they are stored now; None where there is no file."""
         if not await ensure_async(self.file_exists(path)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import mimetypes
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
@@ -17,6 +16,7 @@ from tornado.iostream import StreamClosedError
 
 from bookstore.errors import ContentTooLarge, InvalidRequest, ObjectMissing, StorageError
 from bookstore.library import SHIP_TIMEOUT
+from bookstore.media_types import content_type
 from bookstore.provenance import altered
 from bookstore.rest.base import BookstoreAPIHandler, as_bounded_json, seconds
 from bookstore.rest.bodies import Field
@@ -126,7 +126,7 @@ class BookstoreContentHandler(BookstoreAPIHandler):
         if version.sha256 and digest.hexdigest() != version.sha256:
             raise altered(version.version_id, version.path, version.sha256, digest.hexdigest())
         await self._hand_over(held)
-        await self.finish(set_content_type=_content_type(path))
+        await self.finish(set_content_type=content_type(path.rstrip("/")))
 
     async def _hand_over(self, piece: bytes) -> None:
         """Send a piece. Each earns its reader some time, of which no more than ``GRACE`` can be saved.
@@ -187,7 +187,7 @@ class BookstoreContentHandler(BookstoreAPIHandler):
 
     def _describe(self, path: str, version: Version) -> None:
         name = path.rstrip("/").rpartition("/")[2]
-        self.set_header("Content-Type", _content_type(path))
+        self.set_header("Content-Type", content_type(path.rstrip("/")))
         self.set_header("Content-Disposition", f"attachment; filename*=UTF-8''{quote(name, safe='')}")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Accept-Ranges", "none")
@@ -202,7 +202,7 @@ class BookstoreContentHandler(BookstoreAPIHandler):
     def _finish_without_body(self, status: int, path: str, version: Version) -> None:
         self.set_status(status)
         self._describe(path, version)
-        self.finish(set_content_type=_content_type(path))
+        self.finish(set_content_type=content_type(path.rstrip("/")))
 
 
 class BookstoreDiffHandler(BookstoreAPIHandler):
@@ -303,9 +303,3 @@ async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
 def _tag(version: Version) -> str:
     """A strong validator: equal where the bytes are."""
     return f'"{version.sha256 or version.etag}"'
-
-
-def _content_type(path: str) -> str:
-    if path.rstrip("/").endswith(".ipynb"):
-        return "application/x-ipynb+json"
-    return mimetypes.guess_type(path)[0] or "application/octet-stream"
