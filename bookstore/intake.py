@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from bookstore.delivery import Parcel
 from bookstore.errors import OutboxError, OutboxUnavailable
-from bookstore.outbox import Outbox, Partial
+from bookstore.outbox import Outbox
 from bookstore.outbox_entry import Entry
 from bookstore.provenance import Provenance
 
@@ -49,6 +49,14 @@ class Draft:
     previous_record: str = ""
     from_key: str = ""
     from_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A save that the outbox did not take, and the entry that it would have been, if there was an outbox to ask."""
+
+    error: OutboxError
+    entry: Entry | None
 
 
 class Intake:
@@ -109,19 +117,18 @@ class Intake:
             return dict(self._missed)
 
     def begin(self, draft: Draft, content: bytes | memoryview) -> Intent:
-        """Start to bring a save's bytes to the disk, in another thread; the intent's owner decides what comes of it."""
+        """Start to make an entry of a save, in another thread; the intent's owner decides whether it stays."""
         intent = Intent()
         intent.parcel = self._pool.submit(self._carry_out, intent, draft, content)
         return intent
 
     def _carry_out(self, intent: Intent, draft: Draft, content: bytes | memoryview) -> Parcel | None:
-        try:
-            partial = self._write(draft, content)
-        except OutboxError as e:
-            return self.in_memory(draft, content, e) if intent.is_wanted() else None
+        # Nothing of this waits for the decision, which comes last: the two disks' work costs the longer of both.
+        taken = self._try(draft, content)
         if intent.is_wanted():
-            return self.commit(draft, content, partial)
-        self._outbox.discard(partial)
+            return self._taken(draft, content, taken)
+        if isinstance(taken, Parcel) and taken.ref is not None:
+            self._outbox.discard(taken.ref)
         return None
 
     def take(self, draft: Draft, content: bytes | memoryview) -> Parcel | None:
@@ -132,31 +139,33 @@ class Intake:
         Parcel or None
             None where neither the outbox nor memory could take it; then it is counted in `missed`.
         """
-        try:
-            partial = self._write(draft, content)
-        except OutboxError as e:
-            return self.in_memory(draft, content, e)
-        return self.commit(draft, content, partial)
+        return self._taken(draft, content, self._try(draft, content))
 
-    def commit(self, draft: Draft, content: bytes | memoryview, partial: Partial) -> Parcel | None:
-        """Make an entry of what was written, or hold it in memory."""
-        try:
-            parcel = self._commit(partial, content)
-        except OutboxError as e:
-            # The same entry, with its record id: it may be on the disk after all.
-            return self.in_memory(draft, content, e, partial.entry)
+    def _taken(self, draft: Draft, content: bytes | memoryview, taken: Parcel | _Refused) -> Parcel | None:
+        if isinstance(taken, _Refused):
+            return self.in_memory(draft, content, taken.error, taken.entry)
         self.note(None)
-        return parcel
+        return taken
 
-    def _commit(self, partial: Partial, content: bytes | memoryview) -> Parcel:
+    def _try(self, draft: Draft, content: bytes | memoryview) -> Parcel | _Refused:
+        entry = None
         try:
-            return Parcel(partial.entry, ref=self._outbox.commit(partial))
+            self._outbox.open()
+            entry = self._entry(draft, content)
+            return self._put(entry, content)
+        except OutboxError as e:
+            # With the entry, where there is one, and so its record id: it may be on the disk after all.
+            return _Refused(e, entry)
+
+    def _put(self, entry: Entry, content: bytes | memoryview) -> Parcel:
+        try:
+            return Parcel(entry, ref=self._outbox.put(entry, content))
         except OutboxUnavailable as e:
             if not isinstance(e.__cause__, FileNotFoundError):
                 raise
         # What was written has been taken away, since this server seemed to have ended: write it anew. It may have
         # been an entry by then, which another server ships.
-        return Parcel(partial.entry, ref=self._outbox.put(partial.entry, content), uncertain=True)
+        return Parcel(entry, ref=self._outbox.put(entry, content), uncertain=True)
 
     def in_memory(
         self, draft: Draft, content: bytes | memoryview, error: OutboxError, entry: Entry | None = None
@@ -221,10 +230,6 @@ class Intake:
         if is_news:
             self._report_missed(path)
 
-    def _write(self, draft: Draft, content: bytes | memoryview) -> Partial:
-        self._outbox.open()
-        return self._outbox.write(self._entry(draft, content), content)
-
     def _entry(self, draft: Draft, content: bytes | memoryview) -> Entry:
         provenance = Provenance(
             record_id=uuid.uuid4().hex,
@@ -272,12 +277,12 @@ class Intent:
         self._wanted = False
 
     def commit(self) -> None:
-        """The file is written: an entry is to be made of the bytes."""
+        """The file is written: the entry stays."""
         self._wanted = True
         self._decided.set()
 
     def abort(self) -> None:
-        """The file could not be written: nothing is to be archived."""
+        """The file could not be written: the entry goes."""
         self._decided.set()
 
     def is_wanted(self) -> bool:

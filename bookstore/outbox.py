@@ -82,14 +82,6 @@ class EntryRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Partial:
-    """Bytes that are on the disk but are no entry yet: `Outbox.commit` or `Outbox.discard` decides."""
-
-    file: Path
-    entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
 class LeftBehind:
     """Entries of a dead server that this one may not adopt, since it archives to another place."""
 
@@ -283,33 +275,34 @@ class Outbox:
         """The next number in this instance's order of saves."""
         return next(self._sequence)
 
-    def write(self, entry: Entry, content: bytes | memoryview) -> Partial:
-        """Bring an entry's bytes to the disk, without making it an entry.
+    def put(self, entry: Entry, content: bytes | memoryview) -> EntryRef:
+        """Make an entry of a save; once this returns it survives the loss of power.
 
         Raises
         ------
         OutboxFull
             There is no room beyond the reserve.
         OutboxUnavailable
-            The disk or directory fails. Nothing is left behind, as far as the disk lets itself be cleaned.
+            The disk or directory fails. Nothing is left behind, as far as the disk lets itself be cleaned. Where the
+            cause is a `FileNotFoundError`, another server took the directory, and perhaps the entry with it.
         """
-        return self._though_removed(lambda: self._write(entry, content))
+        return self._commit(self._though_removed(lambda: self._write(entry, content)), entry)
 
-    def _write(self, entry: Entry, content: bytes | memoryview) -> Partial:
+    def _write(self, entry: Entry, content: bytes | memoryview) -> Path:
         own = self.open()
         provenance = entry.provenance
-        file = own / f"{provenance.generation:08d}-{provenance.sequence:012d}-{provenance.record_id}{_PARTIAL}"
+        partial = own / f"{provenance.generation:08d}-{provenance.sequence:012d}-{provenance.record_id}{_PARTIAL}"
         header = encode_header(entry)
         with _explained("writing an entry to", own):
             self._require_room(own, len(header) + len(content))
             try:
-                self._disk.write_new(file, (header, content))
+                self._disk.write_new(partial, (header, content))
             except FileExistsError:  # another thread writes this very save, and needs the file
                 raise
             except BaseException:
-                self._clean(file)
+                self._clean(partial)
                 raise
-        return Partial(file, entry)
+        return partial
 
     def _require_room(self, own: Path, size: int) -> None:
         if self._disk.free_bytes(own) - size < self._reserve:
@@ -317,29 +310,22 @@ class Outbox:
                 f"the disk of the outbox {own} has no room for {size} bytes beyond the reserve of {self._reserve} bytes"
             )
 
-    def commit(self, partial: Partial) -> EntryRef:
-        """Make an entry of what was written; after this it survives the loss of power.
-
-        Raises
-        ------
-        OutboxFull, OutboxUnavailable
-            The disk fails; it is no entry, and the bytes are removed, as far as the disk lets them be.
-        """
-        file = partial.file.with_suffix(_ENTRY)
+    def _commit(self, partial: Path, entry: Entry) -> EntryRef:
+        file = partial.with_suffix(_ENTRY)
         with _explained("keeping an entry in", file.parent):
             try:
-                self._disk.rename(partial.file, file)
+                self._disk.rename(partial, file)
                 self._disk.sync_directory(file.parent)
             except BaseException:
                 # Who asked ships it from memory, so it must not wait here as well. Where even the removal fails, the
                 # record id keeps the next server from making a second version of it.
-                self._clean(partial.file, file)
+                self._clean(partial, file)
                 raise
-        return EntryRef(file, partial.entry)
+        return EntryRef(file, entry)
 
-    def discard(self, partial: Partial) -> None:
-        """Forget bytes that are to be no entry."""
-        self._clean(partial.file)
+    def discard(self, ref: EntryRef) -> None:
+        """Remove an entry of a save that was not made in the end, as far as the disk lets it be removed."""
+        self._clean(ref.file)
 
     def rehearse(self, size: int) -> None:
         """Find out whether an entry of ``size`` bytes would be taken, by writing something and removing it again.
@@ -360,10 +346,6 @@ class Outbox:
                 self._disk.write_new(file, (b"rehearsal",))
             finally:
                 self._clean(file)
-
-    def put(self, entry: Entry, content: bytes | memoryview) -> EntryRef:
-        """Write an entry and make it durable: `write` and `commit` in one."""
-        return self.commit(self.write(entry, content))
 
     def read(self, ref: EntryRef) -> memoryview:
         """An entry's content, checked.

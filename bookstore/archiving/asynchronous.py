@@ -45,8 +45,10 @@ class AsyncArchiving(Archiving):
     @asynccontextmanager
     async def _bookstore_ordered_call(self, reason: str, *paths: str) -> AsyncIterator[Call]:
         """One call that holds its paths' save locks: concurrent writers of one file leave a torn file."""
-        async with save_locks(service_of(self)).hold(map(self._bookstore_canonical, paths)):
+        spelled = {path: self._bookstore_canonical(path) for path in paths}
+        async with save_locks(service_of(self)).hold(spelled.values()):
             with self._bookstore_call(reason) as call:
+                call.spelled.update(spelled)
                 try:
                     yield call
                 finally:

@@ -168,6 +168,9 @@ class Archiving(ContentsManager):
 
     def _bookstore_canonical(self, path: str) -> str:
         """The one way to spell a path: ``a/../b.ipynb`` and ``b.ipynb`` are one file, one key and one lock."""
+        call = current_call()
+        if call is not None and (spelled := call.spelled.get(path)) is not None:
+            return spelled
         if isinstance(self, FileContentsManager):
             try:
                 return str(to_api_path(os.path.abspath(self._get_os_path(path)), os.path.abspath(self.root_dir)))  # noqa: PTH100

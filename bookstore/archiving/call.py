@@ -34,6 +34,8 @@ class Call:
     from_version: str = ""
     #: Whether what is new may be the file of that path that was deleted: one without content is another.
     is_continued: bool = False
+    #: The one way to spell each path that the call was given.
+    spelled: dict[str, str] = field(default_factory=dict)
     tickets: dict[str, Draft] = field(default_factory=dict)
     captured: set[str] = field(default_factory=set)
     parcels: list[Parcel | None] = field(default_factory=list)

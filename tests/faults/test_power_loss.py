@@ -147,8 +147,8 @@ async def test_the_check_catches_deleting_before_the_acknowledgement(tmp_path, m
         await check_power_loss(tmp_path, seed=1, stop_at=1)
 
 
-async def test_the_check_catches_acknowledging_before_the_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(Outbox, "commit", lambda self, partial: EntryRef(partial.file, partial.entry))
+async def test_the_check_catches_acknowledging_before_the_entry_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(Outbox, "_commit", lambda self, partial, entry: EntryRef(partial, entry))
     with pytest.raises(AssertionError, match="lost"):
         await check_power_loss(tmp_path, seed=1, stop_at=1)
 

@@ -256,10 +256,9 @@ def finish(intent):
     return intent.parcel.result(5)
 
 
-async def test_bytes_are_written_while_the_file_is_and_count_only_once_it_is_there(scene, wait_until):
+async def test_the_entry_is_made_while_the_file_is_written_and_counts_only_once_that_is_there(scene, wait_until):
     intent = scene.intake.begin(scene.draft(), b"content")
-    await wait_until(lambda: list(scene.outbox.directory.rglob("*.partial")))
-    assert scene.entries() == []
+    await wait_until(scene.entries)
     assert not intent.parcel.done()
     intent.commit()
     parcel = intent.parcel.result(5)
@@ -269,7 +268,7 @@ async def test_bytes_are_written_while_the_file_is_and_count_only_once_it_is_the
 
 async def test_a_save_whose_file_could_not_be_written_leaves_nothing(scene, wait_until):
     intent = scene.intake.begin(scene.draft(), b"content")
-    await wait_until(lambda: list(scene.outbox.directory.rglob("*.partial")))
+    await wait_until(scene.entries)
     intent.abort()
     assert intent.parcel.result(5) is None
     assert not list(scene.outbox.directory.rglob("*.partial"))

@@ -179,23 +179,35 @@ def test_threads_may_share_an_outbox(make_outbox, put):
     assert len(list(outbox.directory.iterdir())) == 1
 
 
-def test_what_was_written_is_no_entry_before_it_is_committed(make_outbox, entry_of):
-    outbox = make_outbox()
-    kept, dropped = (outbox.write(entry_of(outbox, b"{}"), b"{}") for _ in range(2))
-    assert _files(outbox, ".entry") == []
-    outbox.discard(dropped)
-    outbox.discard(dropped)
-    ref = outbox.commit(kept)
+def test_what_is_written_is_no_entry_before_the_disk_holds_it(make_outbox, put, disk):
+    outbox = make_outbox(disk=disk)
+    seen = []
+    outbox.open()
+    disk.faults["rename"] = lambda old, new: seen.append(_files(outbox, ".entry", ".partial"))
+    ref = put(outbox)
+    assert seen == [[ref.file.with_suffix(".partial").name]]
     assert _files(outbox, ".entry", ".partial") == [ref.file.name]
 
 
-def test_the_same_save_put_from_two_sides_at_once_is_kept_once(make_outbox, entry_of):
+def test_a_discarded_entry_is_gone_and_may_be_discarded_again(make_outbox, put):
     outbox = make_outbox()
+    kept, dropped = put(outbox), put(outbox)
+    outbox.discard(dropped)
+    outbox.discard(dropped)
+    assert _files(outbox, ".entry", ".partial") == [kept.file.name]
+
+
+def test_the_same_save_put_from_two_sides_at_once_is_kept_once(make_outbox, entry_of, disk):
+    outbox = make_outbox(disk=disk)
     entry = entry_of(outbox, b"{}")
-    partial = outbox.write(entry, b"{}")
-    with pytest.raises(OutboxUnavailable):
-        outbox.write(entry, b"{}")
-    assert bytes(outbox.read(outbox.commit(partial))) == b"{}"
+
+    def put_again(old, new):
+        disk.faults.clear()
+        with pytest.raises(OutboxUnavailable):
+            outbox.put(entry, b"{}")
+
+    disk.faults["rename"] = put_again
+    assert bytes(outbox.read(outbox.put(entry, b"{}"))) == b"{}"
 
 
 def test_a_torn_entry_is_not_read(make_outbox, put):
@@ -436,12 +448,16 @@ def test_the_heartbeat_brings_a_removed_directory_back(make_outbox):
     assert (outbox.open() / "owner.json").exists()
 
 
-def test_a_directory_removed_between_write_and_commit_is_an_error_and_then_none(make_outbox, entry_of, put):
-    outbox = make_outbox()
-    partial = outbox.write(entry_of(outbox, b"{}"), b"{}")
-    shutil.rmtree(outbox.directory)
+def test_a_directory_removed_while_an_entry_gets_its_name_is_an_error_and_then_none(make_outbox, put, disk):
+    outbox = make_outbox(disk=disk)
+
+    def vanish(old, new):
+        disk.faults.clear()
+        shutil.rmtree(outbox.directory)
+
+    disk.faults["rename"] = vanish
     with pytest.raises(OutboxUnavailable):
-        outbox.commit(partial)
+        put(outbox)
     assert bytes(outbox.read(put(outbox))) == b"{}"
 
 
@@ -660,16 +676,12 @@ def test_a_claim_is_on_the_disk_before_anything_moves_up(make_outbox, put, disk)
 def test_a_server_taken_for_dead_finds_its_entries_gone_and_goes_on_elsewhere(make_outbox, put):
     other = _Elsewhere(make_outbox, put)
     other.die()
-    partial = other.outbox.write(other.entry_of(other.outbox, b"[]"), b"[]")
     assert not other.is_adopted_at(0.0)
     assert other.is_adopted_at(30.0)
     for work in (other.outbox.read, lambda ref: other.outbox.set_aside(ref, REFUSED, EntryCorrupt("?"))):
         with pytest.raises(EntryGone):
             work(other.ref)
     other.outbox.remove(other.ref, for_good=True)
-    with pytest.raises(OutboxUnavailable) as gone:
-        other.outbox.commit(partial)
-    assert isinstance(gone.value.__cause__, FileNotFoundError)
     assert _files(other.outbox, ".entry") == [other.ref.file.name]
     other.outbox.note_delivery()
     ref = put(other.outbox)
@@ -987,11 +999,10 @@ def test_strange_names_in_the_directory_are_passed_over(make_outbox, put):
     assert make_outbox().open().name.startswith("00000002-")
 
 
-def test_a_save_that_is_being_taken_while_the_server_stops_is_kept(make_outbox, entry_of):
-    outbox = make_outbox()
-    partial = outbox.write(entry_of(outbox, b"{}"), b"{}")
-    outbox.close()
-    ref = outbox.commit(partial)
+def test_a_save_that_is_being_taken_while_the_server_stops_is_kept(make_outbox, put, disk):
+    outbox = make_outbox(disk=disk)
+    disk.faults["rename"] = lambda old, new: outbox.close()
+    ref = put(outbox)
     assert ref.file.exists()
     assert len(make_outbox().adopt(lambda owner: True, Watch()).adopted) == 1
 
