@@ -201,11 +201,16 @@ class Courier:
         self._pasts: OrderedDict[str, _Past] = OrderedDict()
         self._checking = asyncio.Lock()
 
-    async def check_bucket(self) -> None:
+    async def check_bucket(self, *, early: bool = False) -> None:
         """Make sure that a write adds a version and replaces nothing.
 
         Only reads, unless the store will not tell: then the proof is a version id in the answer to a PUT of a fixed
         key.
+
+        Parameters
+        ----------
+        early : bool
+            Whether nothing is to be written yet, so that it may be long until the store is needed.
 
         Raises
         ------
@@ -218,10 +223,10 @@ class Courier:
         # Of several first deliveries at once, one asks.
         async with self._checking:
             if not self.is_versioned or self._allow_unversioned:
-                await self._check_bucket()
+                await self._check_bucket(early=early)
 
-    async def _check_bucket(self) -> None:
-        probe = await self.store.probe()
+    async def _check_bucket(self, *, early: bool) -> None:
+        probe = await (self.store.glance() if early else self.store.probe())
         if self._allow_unversioned:
             return
         if probe.versioning is Versioning.UNKNOWN:

@@ -567,7 +567,7 @@ class ArchiveService:
         failures = 0
         while not self.shipper.shipped:
             try:
-                await self.shipper.courier.check_bucket()
+                await self.shipper.courier.check_bucket(early=not failures)
             except StorageError as e:
                 failures += 1
                 self._trouble_changed(e)

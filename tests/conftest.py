@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +62,16 @@ def start_jupyter(tmp_path: Path) -> Iterator[Callable[..., JupyterProcess]]:
     yield start
     for process in started:
         process.kill()
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Awaitable[None]]:
+    """Goes on once a condition holds, and fails if it does not hold in time."""
+
+    async def wait(condition: Callable[[], object], timeout: float = 10.0) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+            await asyncio.sleep(0.005)
+
+    return wait

@@ -360,6 +360,10 @@ class ObjectStore(abc.ABC):
         hold; a forbidden question about versioning is no error but `Versioning.UNKNOWN`.
         """
 
+    async def glance(self) -> Probe:
+        """Probe on behalf of somebody who may not need the store for a while: what that costs is given back."""
+        return await self.probe()
+
     @abc.abstractmethod
     async def refresh(self) -> None:
         """Forget the client, so that the next call reads credentials anew. Calls under way end undisturbed."""

@@ -13,6 +13,7 @@ import email.utils
 import functools
 import hashlib
 import heapq
+import logging
 import re
 import sys
 import weakref
@@ -31,6 +32,7 @@ from bookstore.errors import (
     StoreFault,
     StoreTimeout,
 )
+from bookstore.storage.apart import ApartFailed, probe_apart
 from bookstore.storage.base import (
     ObjectBody,
     ObjectInfo,
@@ -52,6 +54,8 @@ if sys.version_info >= (3, 11):
     from asyncio import timeout as _deadline
 else:
     from async_timeout import timeout as _deadline  # type: ignore[import-not-found,unused-ignore]
+
+_LOG: Final = logging.getLogger(__name__)
 
 #: Region where neither the options nor the SDK's chain name one; servers other than AWS mostly take any.
 _DEFAULT_REGION: Final = "us-east-1"
@@ -378,6 +382,16 @@ class S3Store(ObjectStore):
                 raise
         return Probe(versioning, _date(answer["ResponseMetadata"]["HTTPHeaders"].get("date")))
 
+    async def glance(self) -> Probe:
+        """Probe, before there is a client, from a process of its own: this one loads the SDK at the first save."""
+        if self._client is not None:
+            return await self.probe()
+        try:
+            return await probe_apart(self.options)
+        except ApartFailed as e:
+            _LOG.debug("bookstore: the bucket cannot be looked at from another process: %s", e)
+            return await self.probe()
+
     async def refresh(self) -> None:  # noqa: D102
         async with self._connecting:
             client, self._client, self._session = self._client, None, None
@@ -452,7 +466,7 @@ class S3Store(ObjectStore):
     async def _connect(self) -> _Client:
         """Make the client: what takes long in a worker thread, which leaves a few milliseconds for the event loop."""
         session = self._session or await asyncio.to_thread(_new_session)
-        await asyncio.to_thread(_warm_up, session)
+        await asyncio.to_thread(warm_up, session)
         self._session = session
         from aiobotocore.config import AioConfig  # type: ignore[import-untyped,unused-ignore]
         from botocore.exceptions import NoCredentialsError  # type: ignore[import-untyped,unused-ignore]
@@ -623,7 +637,7 @@ def _loader(data_path: str | None) -> Any:
     return create_loader(data_path)
 
 
-def _warm_up(session: Any) -> None:
+def warm_up(session: Any) -> None:
     """Have the SDK read what making a client needs: 80 ms of JSON, and the user's files under ``~/.aws``."""
     import aiobotocore.config  # type: ignore[import-untyped,unused-ignore]  # noqa: F401  (imports aiohttp)
     import botocore.parsers  # type: ignore[import-untyped,unused-ignore]  # noqa: F401

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -87,16 +85,3 @@ def report(request: pytest.FixtureRequest) -> Callable[..., None]:
                 lines.write(json.dumps(line) + "\n")
 
     return add
-
-
-@pytest.fixture
-def wait_until() -> Callable[..., Awaitable[None]]:
-    """Goes on once a condition holds, and fails if it does not hold in time."""
-
-    async def wait(condition: Callable[[], object], timeout: float = 10.0) -> None:
-        deadline = time.monotonic() + timeout
-        while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true in time"
-            await asyncio.sleep(0.005)
-
-    return wait
