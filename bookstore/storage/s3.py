@@ -468,6 +468,8 @@ class S3Store(ObjectStore):
         session = self._session or await asyncio.to_thread(_new_session)
         await asyncio.to_thread(warm_up, session)
         self._session = session
+        import aiobotocore  # type: ignore[import-untyped,unused-ignore]
+        import botocore  # type: ignore[import-untyped,unused-ignore]
         from aiobotocore.config import AioConfig  # type: ignore[import-untyped,unused-ignore]
         from botocore.exceptions import NoCredentialsError  # type: ignore[import-untyped,unused-ignore]
 
@@ -489,7 +491,8 @@ class S3Store(ObjectStore):
             read_timeout=options.read_timeout,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            user_agent_extra=f"bookstore/{__version__}",
+            # Given as a whole, since the SDK puts its own together anew, twice for each request.
+            user_agent=f"bookstore/{__version__} aiobotocore/{aiobotocore.__version__} botocore/{botocore.__version__}",
             http_session_cls=_one_try_session(),
             s3=s3,
         )
