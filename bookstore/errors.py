@@ -268,3 +268,17 @@ class ServerBusy(RequestError):
 
     transient = True
     default_hint = "Try again in a few seconds."
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Let go of the frames that an error, and those behind it, came through, so that it may be kept.
+
+    They hold what was being sent: a store in trouble would fill the memory with the saves that it does not take.
+    """
+    todo, seen = [error], set()
+    while todo:
+        one = todo.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            todo += [one.__cause__, one.__context__]

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from bookstore.delivery import Parcel
-from bookstore.errors import OutboxError, OutboxUnavailable
+from bookstore.errors import OutboxError, OutboxUnavailable, forget_frames
 from bookstore.outbox import Outbox
 from bookstore.outbox_entry import Entry
 from bookstore.provenance import Provenance
@@ -252,6 +252,7 @@ class Intake:
 
     def note(self, trouble: OutboxError | None) -> None:
         """Remember what is wrong with the outbox, and report it if that is news."""
+        forget_frames(trouble)
         with self._lock:
             changed = (trouble and trouble.code) != (self._trouble and self._trouble.code)
             self._trouble = trouble

@@ -34,6 +34,7 @@ from bookstore.errors import (
     StoreThrottled,
     StoreTimeout,
     StoreUnreachable,
+    forget_frames,
 )
 from bookstore.outbox import QUARANTINE, REFUSED, EntryRef, Outbox
 from bookstore.outbox_entry import Entry
@@ -490,6 +491,7 @@ class Shipper:
             return True, 0.0
         except OutboxError as e:
             return False, await self._failed(parcel, e)
+        forget_frames(error)
         parcel.error = error
         self._report.set_aside(parcel, kind, error)
         return True, 0.0
@@ -513,6 +515,7 @@ class Shipper:
 
     async def _failed(self, parcel: Parcel, error: BookstoreError) -> float:
         parcel.failures += 1
+        forget_frames(error)
         parcel.error = error
         if isinstance(error, PreconditionFailed):
             # Other writers of one key are no trouble of the store.
@@ -554,6 +557,7 @@ class Shipper:
 
     def _tell(self, error: BookstoreError | None, path: str | None = None) -> None:
         changed = (error and error.code) != (self._trouble and self._trouble.code)
+        forget_frames(error)
         self._trouble, self._troubled_path = error, path
         if changed:
             self._report.trouble(error)

@@ -642,6 +642,38 @@ async def test_throttling_never_stops_everything(make_scene, quick, waits, wait_
     assert scene.store.contents() == [b"1"]
 
 
+def held_by(error):
+    """What the frames hold that an error, and those behind it, came through."""
+    found = []
+    while error is not None:
+        frames = error.__traceback__
+        while frames is not None:
+            found += frames.tb_frame.f_locals.values()
+            frames = frames.tb_next
+        error = error.__cause__ or error.__context__
+    return found
+
+
+@pytest.mark.parametrize("error", [StoreThrottled, StoreUnreachable, ObjectRefused, RuntimeError])
+async def test_a_save_that_fails_is_not_kept_in_memory_by_its_error(scene, waits, wait_until, error):
+    def fault(operation: str, key: str):
+        if operation == "PutObject":
+            try:
+                raise ValueError("below")
+            except ValueError as e:
+                raise error("failed") from e
+
+    scene.store.faults = fault
+    parcel = scene.save(b"1" * 1000)
+    await wait_until(lambda: parcel.failures > 2 or parcel.is_done)
+    assert parcel.error is not None
+    assert parcel.error.__cause__ is not None, "what was behind it is still told"
+    for kept in (parcel.error, scene.shipper.trouble):
+        assert held_by(kept) == []
+    scene.store.faults = None
+    await wait_until(lambda: scene.is_idle)
+
+
 async def test_other_writers_of_a_key_are_no_trouble_of_the_store(scene, waits, wait_until):
     scene.store.fail_always(PreconditionFailed)
     parcel = scene.save(b"1")
