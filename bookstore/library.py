@@ -568,7 +568,7 @@ class Library:
         """
         try:
             is_hidden = await ensure_async(self.manager.is_hidden(path))
-        except HTTPError as e:
+        except (HTTPError, NotADirectoryError) as e:  # one of its folders may be a file
             raise FileMissing(f"There is no file {path!r}") from e
         if is_hidden and not self.manager.allow_hidden:
             raise FileMissing(

@@ -21,6 +21,7 @@ import contextlib
 import errno
 import itertools
 import json
+import os
 import re
 import secrets
 import threading
@@ -572,12 +573,13 @@ def _newest_generation(directory: Path) -> int:
 
 def instance_directories(directory: Path) -> list[Path]:
     """The directories of every server in an outbox, the oldest first."""
-    return sorted(d for d in directory.iterdir() if _INSTANCE.fullmatch(d.name))
+    # A link may lead to a directory whose files are not this outbox's to remove.
+    return sorted(d for d in directory.iterdir() if _INSTANCE.fullmatch(d.name) and not d.is_symlink())
 
 
 def claimed_directories(directory: Path) -> list[Path]:
     """What a server has claimed of others and not yet made its own."""
-    return sorted(d for d in directory.iterdir() if _CLAIMED.fullmatch(d.name))
+    return sorted(d for d in directory.iterdir() if _CLAIMED.fullmatch(d.name) and not d.is_symlink())
 
 
 def entry_files(directory: Path) -> list[Path]:
@@ -590,7 +592,9 @@ def entry_files(directory: Path) -> list[Path]:
 
 
 def _entries_of(directory: Path) -> list[Path]:
-    return sorted(file for file in directory.iterdir() if file.suffix == _ENTRY)
+    # Only files: to open a pipe would wait for ever, and all saves with it.
+    with os.scandir(directory) as found:
+        return sorted(Path(one) for one in found if one.name.endswith(_ENTRY) and one.is_file(follow_symlinks=False))
 
 
 def read_owner(directory: Path) -> Owner | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -129,6 +130,7 @@ def check_outbox(settings: BookstoreSettings) -> Iterator[Finding]:
         yield Finding("outbox", "ok", f"{directory}, {took * 1000:.1f} ms to bring a small file to the disk")
     yield _check_room(settings, disk, directory)
     yield _check_filesystem(directory)
+    yield from _check_access(directory)
     yield from _check_waiting(directory)
 
 
@@ -180,14 +182,32 @@ def _check_filesystem(directory: Path) -> Finding:
             f"{directory} is on {kind}: {why}.",
             "Set c.BookstoreSettings.outbox_dir to a directory on a lasting disk.",
         )
-    if os.name == "posix" and directory.stat().st_mode & 0o077:
-        return Finding(
-            "outbox: disk",
-            "warning",
-            f"{directory} can be read by others.",
-            f"Close it to others: chmod 700 {directory}",
-        )
     return Finding("outbox: disk", "ok", f"{kind}")
+
+
+def _check_access(directory: Path) -> Iterator[Finding]:
+    """Tell of others who may look into the outbox, or put something there; nothing where there are none."""
+    if sys.platform == "win32":
+        return
+    step, status = "outbox: access", directory.stat()
+    if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
+        yield Finding(
+            step,
+            "failed",
+            f"{directory} belongs to another user, who can read and replace what waits there.",
+            "Set c.BookstoreSettings.outbox_dir to a directory of your own.",
+        )
+    elif status.st_mode & 0o022:
+        yield Finding(
+            step,
+            "failed",
+            f"{directory} can be written to by others: what they put there may be shipped as yours.",
+            f"Look whether all in it is yours, then close it to others: chmod 700 {directory}",
+        )
+    elif status.st_mode & 0o077:
+        yield Finding(
+            step, "warning", f"{directory} can be entered by others.", f"Close it to others: chmod 700 {directory}"
+        )
 
 
 def _check_waiting(directory: Path) -> Iterator[Finding]:

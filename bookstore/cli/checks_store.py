@@ -70,6 +70,13 @@ _FILES = {
 LOOKED_AT = 65536
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Takes an answer of 3xx as the answer: what this machine reaches is not the endpoint's to choose."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Make no further request."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
     """What the endpoint answers to somebody who shows no credentials.
@@ -223,9 +230,8 @@ class StoreDoctor:
         url = f"{(endpoint or AWS_ENDPOINT).rstrip('/')}/{quote(self._store.bucket)}?versioning"
         context = ssl.create_default_context(cafile=self._settings.s3_ca_bundle or None)
         try:
-            with urllib.request.urlopen(  # noqa: S310 - the settings' check lets only http and https pass
-                url, timeout=10, context=context if url.startswith("https:") else None
-            ) as answer:
+            opener = urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=context))
+            with opener.open(url, timeout=10) as answer:
                 status, headers, body = answer.status, answer.headers, answer.read(LOOKED_AT)
         except urllib.error.HTTPError as e:
             with e:

@@ -22,6 +22,15 @@ WIDTH_OF_FILES = 160
 #: Columns that no line needs.
 _ANY_WIDTH = 1_000_000
 
+#: What a terminal takes for an order: control characters but line feed and tab, and those of Unicode that turn the
+#: direction of reading. Each becomes one character that only shows that it was there.
+_ORDERS = {
+    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
+    0x7F: "\u2421",
+    **dict.fromkeys((*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F, 0x2028, 0x2029), "\ufffd"),
+    **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd"),
+}
+
 
 class OutputError(Exception):
     """Standard output takes nothing more; so only standard error can tell."""
@@ -89,21 +98,21 @@ class Output:
     def error(self, code: str, message: str, hint: str) -> None:
         """Tell what went wrong, and what to do."""
         self.document({"ok": False, "error": {"code": code, "message": message, "hint": hint}})
-        sys.stderr.write(f"bookstore: {message}\n")
+        sys.stderr.write(f"bookstore: {harmless(message)}\n")
         if hint:
-            sys.stderr.write(f"  {hint}\n")
+            sys.stderr.write(f"  {harmless(hint)}\n")
         sys.stderr.flush()
 
     def note(self, message: str) -> None:
         """Tell in passing."""
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{harmless(message)}\n")
         sys.stderr.flush()
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """Print a line for people."""
         if not self.is_json:
             with printing():
-                self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+                self.console.print(harmless(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
     @property
     def is_terminal(self) -> bool:
@@ -135,13 +144,14 @@ class Output:
             return
         from rich import box
         from rich.table import Table
-        from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+        # Not as a plain string, which rich would read for markup.
+        heading = None if title is None else _harmless_text(title)
+        table = Table(box=box.SIMPLE_HEAD, title=heading, title_justify="left", pad_edge=False)
         for column in columns:
             table.add_column(column, overflow="fold", no_wrap=column in whole)
         for row in rows:
-            table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+            table.add_row(*map(_harmless_text, row))
         width = self.console.width
         # Nobody looks at a file through a window; programs read it line by line.
         self.console.width = width if self.console.is_terminal and not is_wide else _ANY_WIDTH
@@ -159,7 +169,7 @@ class Output:
         rows = list(pairs)
         width = max((len(name) for name, _ in rows), default=0) + 2
         for name, value in rows:
-            text = value if isinstance(value, Text) else Text(value)
+            text = _harmless_text(value)
             for first, line in zip(
                 [name, *[""] * text.plain.count("\n")], text.split("\n", allow_blank=True), strict=True
             ):
@@ -170,7 +180,7 @@ class Output:
         if not self.is_json:
             text.rstrip()
             with printing():
-                self.console.print(text, soft_wrap=True)
+                self.console.print(_harmless_text(text), soft_wrap=True)
 
     def _print(self, columns: RenderableType) -> None:
         """Print what is laid out in columns; in a file without the blanks that fill up its last one."""
@@ -196,6 +206,24 @@ def _console(*, stderr: bool) -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = WIDTH_OF_FILES
     return console
+
+
+def harmless(text: str) -> str:
+    """A text with nothing in it that a terminal obeys.
+
+    Names, notes and messages come from the bucket, where others may write, and a terminal takes orders from what it
+    shows: other colours, another title, the cursor elsewhere.
+    """
+    return text.translate(_ORDERS)
+
+
+def _harmless_text(cell: str | Text) -> Text:
+    from rich.text import Text
+
+    text = cell.copy() if isinstance(cell, Text) else Text()
+    # As long as it was, so that the styles stay where they were.
+    text.plain = harmless(text.plain if isinstance(cell, Text) else cell)
+    return text
 
 
 def size(count: int) -> str:

@@ -607,6 +607,17 @@ async def _bounded(
     raise failure from failure.__cause__
 
 
+class _NoRedirects:
+    """The part of aiohttp's session that the SDK uses; an answer of 3xx is an answer, which the SDK makes an error of."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    async def request(self, method: str, **kwargs: Any) -> Any:
+        """Send one request."""
+        return await self._session.request(method, **{**kwargs, "allow_redirects": False})
+
+
 def _new_session() -> Any:
     from aiobotocore.session import get_session  # type: ignore[import-untyped,unused-ignore]
 
@@ -615,10 +626,11 @@ def _new_session() -> Any:
 
 @functools.cache
 def _one_try_session() -> Any:
-    """Make of the SDK's HTTP session one that sends each request once.
+    """Make of the SDK's HTTP session one that sends each request once, and to nobody else than the endpoint.
 
     Where a connection is reset, aiohttp sends a PUT or a DELETE again, unseen, although the server may have done what
-    the first one asked for.
+    the first one asked for. And where an answer names another address, it goes there: with the bytes, the session token
+    and this machine's place in the network, wherever whoever answers at the endpoint sends it.
     """
     from aiobotocore.httpsession import AIOHTTPSession  # type: ignore[import-untyped,unused-ignore]
 
@@ -627,7 +639,7 @@ def _one_try_session() -> Any:
             session = await super()._get_session(proxy_url)
             # There is no public switch; a release without this one would only try twice again.
             session._retry_connection = False  # noqa: SLF001
-            return session
+            return _NoRedirects(session)
 
     return OneTrySession
 

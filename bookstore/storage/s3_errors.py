@@ -8,6 +8,7 @@ blotted out of what is said.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -117,6 +118,8 @@ _HINT_LIST: Final = (
 _HINT_ENCRYPTION: Final = "Check s3_kms_key_id and s3_server_side_encryption, and what the key allows."
 _HINT_NOT_IMPLEMENTED: Final = "This store lacks a function that bookstore needs; update it, or use another."
 
+#: What may be a region's name; all else that a store calls one is not repeated.
+_REGION: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 #: Longest message of a store that is repeated, in characters.
 _LONGEST_MESSAGE: Final = 300
 #: A shorter "secret" is a test's; blotting it out would only garble the message.
@@ -187,7 +190,8 @@ def _from_answer(response: Mapping[str, Any], operation: str, call: Call, secret
     status = status_of(response)
     code = str(details.get("Code") or status)
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    region = str(details.get("Region") or headers.get("x-amz-bucket-region") or "")
+    region = clean(str(details.get("Region") or headers.get("x-amz-bucket-region") or ""), secrets)
+    region = region if _REGION.fullmatch(region) else ""
 
     kind, hint = _judge(call, status, code, region)
     if operation not in _ON_BUCKET | _WRITES | _READS:
