@@ -12,8 +12,10 @@ import nbformat
 def notebook_bytes(nb: Any, capture_validation_error: dict[str, Any] | None = None) -> bytes:
     """What `nbformat.write` would write to a file."""
     text: str = nbformat.writes(nb, version=nbformat.NO_CONVERT, capture_validation_error=capture_validation_error)
-    content = text.encode("utf-8")
-    return content if content.endswith(b"\n") else content + b"\n"
+    # At the end of the text, where it takes no copy, and not of the bytes: a large notebook is in memory often enough.
+    if not text.endswith("\n"):
+        text += "\n"
+    return text.encode("utf-8")
 
 
 def is_complete(model: dict[str, Any]) -> bool:

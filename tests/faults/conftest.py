@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ci.resilience import Run
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bookstore's faults")
@@ -33,9 +35,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Tell, where a test failed, its seed and what repeats it."""
+    """Tell, where a test failed, its seed and what repeats it; and write down which passed."""
     report = yield
     used = dict(item.user_properties).get("seed")
+    if report.failed or (report.when == "call" and report.passed):
+        _write(item.config, {"test": item.nodeid, "passed": report.passed})
     if report.failed and used is not None:
         report.sections.append(("Seed", f"seed {used}; to repeat it: {command_of(item, used)}"))
     return report
@@ -74,14 +78,23 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Adds a figure to the file that ``--report`` names: ``report("row of the table", lost=0, …)``."""
-    file = request.config.getoption("report", default=None)
+    """Adds a figure to the file that ``--report`` names: ``report("row of the table", lost=0, …)``.
+
+    Each is looked at as `ci.resilience` will, so that a figure which fits no row fails its test and not the report.
+    """
 
     def add(row: str, **figure: Any) -> None:
         used = dict(request.node.user_properties).get("seed")
-        line = {"row": row, "figure": figure, "seed": used, "command": command_of(request.node, used)}
-        if file is not None:
-            with open(file, "a", encoding="utf-8") as lines:  # noqa: PTH123 - as the option has it
-                lines.write(json.dumps(line) + "\n")
+        command = command_of(request.node, used)
+        line = {"test": request.node.nodeid, "row": row, "figure": figure, "seed": used, "command": command}
+        Run().add(line)
+        _write(request.config, line)
 
     return add
+
+
+def _write(config: pytest.Config, line: dict[str, Any]) -> None:
+    file = config.getoption("report", default=None)
+    if file is not None:
+        with open(file, "a", encoding="utf-8") as lines:  # noqa: PTH123 - as the option has it
+            lines.write(json.dumps(line) + "\n")

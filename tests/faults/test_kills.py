@@ -25,11 +25,11 @@ import time
 from bookstore.archiving.asynchronous import AsyncArchiving
 from bookstore.outbox import Outbox
 
-_write = Outbox.write
-def write(self, entry, content):
+_put = Outbox.put
+def put(self, entry, content):
     time.sleep(0.2)
-    return _write(self, entry, content)
-Outbox.write = write
+    return _put(self, entry, content)
+Outbox.put = put
 
 async def settle(self, call):
     call.pending.clear()

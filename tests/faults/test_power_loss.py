@@ -82,7 +82,7 @@ async def test_power_loss_after_any_call_that_failed_loses_nothing(tmp_path, see
                 tmp_path / f"{place}-{error}", seed=seed, saves=3, disk=disk, paths=UNREFUSED
             )
             states += found.images
-    report(f"{ROW}, after one of its calls failed", calls=len(calls), states=states, lost=0)
+    report(ROW, case="after one of its calls failed", calls=len(calls), states=states, lost=0)
 
 
 # -- what the check must catch -------------------------------------------------------------------------------------

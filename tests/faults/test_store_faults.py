@@ -25,15 +25,22 @@ from ci.store_checks import (
     check_fault,
     check_outage,
     check_suspension,
+    check_unusable_bucket,
 )
 
 SHORT = Load(saves=16, paths=4, size=200)
 LONG = Load(saves=600, paths=12, size=5_000, drain=600.0)
 
 # One path, so that no save waits for another's.
-SHORT_OUTAGE = Load(saves=100, paths=1, size=20_000)
+SHORT_OUTAGE = Load(saves=60, paths=1, size=20_000)
 LONG_OUTAGE = Load(saves=1_000, paths=1, size=1_000_000, drain=600.0)
 
+#: By how many milliseconds the 99th percentile of a save may be above normal. Of less than a hundred it is the slowest
+#: one, which on a busy machine may meet anything.
+SLOWER_MS = 20.0
+SHORT_SLOWER_MS = 250.0
+
+ROW_OF_OUTAGES = "store down 30 min, 1,000 saves"
 ROW_OF_FAULTS = (
     "50% answers 503 SlowDown; reset; black hole; 1 kB/s; 200 with an error body; answer lost after the PUT; "
     "a PUT that lands late"
@@ -56,15 +63,15 @@ async def test_nothing_is_lost_or_double_in_many_saves(tmp_path, durable_bucket,
 
 
 async def test_saves_do_not_notice_an_outage_and_all_arrive_after_it(tmp_path, bucket, report, seed):
-    wrong, figure = await check_outage(tmp_path, bucket, SHORT_OUTAGE, seed=seed)
-    report("store down, 1,000 saves", **figure)
+    wrong, figure = await check_outage(tmp_path, bucket, SHORT_OUTAGE, seed=seed, slower_ms=SHORT_SLOWER_MS)
+    report(ROW_OF_OUTAGES, **figure)
     assert wrong == []
 
 
 @pytest.mark.long
 async def test_a_thousand_saves_of_a_megabyte_do_not_notice_an_outage(tmp_path, durable_bucket, report, seed):
-    wrong, figure = await check_outage(tmp_path, durable_bucket, LONG_OUTAGE, seed=seed)
-    report("store down, 1,000 saves", **figure)
+    wrong, figure = await check_outage(tmp_path, durable_bucket, LONG_OUTAGE, seed=seed, slower_ms=SLOWER_MS)
+    report(ROW_OF_OUTAGES, **figure)
     assert wrong == []
 
 
@@ -156,24 +163,9 @@ LONG_SUSPENSION = Load(saves=1_000, paths=20, drain=600.0)
 @pytest.mark.parametrize("state", ["missing", "unversioned"])
 async def test_a_bucket_that_cannot_be_used_is_named_and_left_alone(tmp_path, seaweed, report, seed, state):
     bucket = Bucket(seaweed, f"b-{seed}-{state}")
-    if state == "unversioned":
-        seaweed.create_bucket(bucket.name, versioned=False)
-    async with Scene(tmp_path, bucket, waits=WAITS) as scene:
-        await scene.save_all(["a.ipynb", "b.ipynb"], 10, seed=seed)
-        shown = await until(lambda: scene.service.status().state == "trouble", "the status shows trouble")
-        status = scene.service.status()
-        assert status.problems[0].code == {"missing": "BucketMissing", "unversioned": "BucketNotVersioned"}[state]
-        assert bucket.name in status.problems[0].message
-        assert status.problems[0].hint
-        assert status.waiting == 10
-        if state == "missing":
-            seaweed.create_bucket(bucket.name)
-        else:
-            assert bucket.keys() == set()
-            seaweed.set_versioning(bucket.name, "Enabled")
-        await until(lambda: scene.service.status().state == "ok", "all is in the bucket")
-    assert scene.violations() == []
-    report(ROW_OF_BUCKETS, case=state, shown_after_s=round(shown, 1), saves=10, violations=0)
+    wrong, figure = await check_unusable_bucket(tmp_path, bucket, state, seed=seed)
+    report(ROW_OF_BUCKETS, case=state, **figure)
+    assert wrong == []
 
 
 async def test_suspended_versioning_overwrites_nothing_but_what_was_in_flight(tmp_path, durable_bucket, report, seed):
