@@ -40,6 +40,7 @@ from bookstore.outbox import QUARANTINE, REFUSED, EntryRef, Outbox
 from bookstore.outbox_entry import Entry
 from bookstore.path_locks import PathLocks
 from bookstore.retry import wait_after
+from bookstore.turnstile import Turnstile
 
 #: Seconds without a new save after which shipping begins: the answer has left by then, and no burst is disturbed.
 QUIET = 0.1
@@ -147,6 +148,7 @@ class Shipper:
         self._lanes: dict[str, _Lane] = {}
         self._line: deque[_Lane] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turnstile = Turnstile()
         self._running = 0
         self._bytes = 0
         self._successes = 0
@@ -452,7 +454,9 @@ class Shipper:
         try:
             key = self._key_for(parcel.entry)
             content = await self._content(parcel)
+            await self._turnstile.through()
             delivered = await self.courier.deliver(parcel, key, content)
+            await self._turnstile.through()
         except EntryGone:
             # Another server claimed it, and ships it, perhaps after saves that are made here later.
             self.courier.is_in_order = False

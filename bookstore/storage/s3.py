@@ -608,7 +608,7 @@ async def _bounded(
 
 
 class _NoRedirects:
-    """The part of aiohttp's session that the SDK uses; an answer of 3xx is an answer, which the SDK makes an error of."""
+    """What the SDK uses of aiohttp's session; an answer of 3xx is an answer, of which the SDK makes an error."""
 
     def __init__(self, session: Any) -> None:
         self._session = session

@@ -14,7 +14,7 @@ PACKAGE = Path(bookstore.PACKAGE_DIR)
 #: From the bottom up; a module imports from lower lines only. A name stands for a whole package too.
 LAYERS = [
     {"_version", "errors", "results"},
-    {"s3_paths", "media_types", "nesting", "provenance", "disk", "path_locks", "retry", "identity"},
+    {"s3_paths", "media_types", "nesting", "provenance", "disk", "path_locks", "retry", "identity", "turnstile"},
     {"bookstore_config", "outbox_owner", "outbox_entry"},
     {"storage", "outbox"},
     {"labels", "version_details", "notebook_rules", "cloning", "compare", "verifying"},

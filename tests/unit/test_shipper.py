@@ -642,6 +642,27 @@ async def test_throttling_never_stops_everything(make_scene, quick, waits, wait_
     assert scene.store.contents() == [b"1"]
 
 
+async def test_saves_that_are_sent_at_once_take_turns_with_the_rest_of_the_loop(make_scene, quick, wait_until):
+    scene, rounds, begun = make_scene(slots=8), 0, []
+    scene.store.seen = lambda key: begun.append(rounds)
+    scene.store.gate.clear()
+
+    async def count():
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    for number in range(8):
+        scene.save(b"1", f"{number}.ipynb")
+    await wait_until(lambda: len(begun) == 8)
+    counting.cancel()
+    assert len(set(begun)) == 8
+    scene.store.gate.set()
+    await wait_until(lambda: scene.is_idle)
+
+
 def held_by(error):
     """What the frames hold that an error, and those behind it, came through."""
     found = []
@@ -658,10 +679,7 @@ def held_by(error):
 async def test_a_save_that_fails_is_not_kept_in_memory_by_its_error(scene, waits, wait_until, error):
     def fault(operation: str, key: str):
         if operation == "PutObject":
-            try:
-                raise ValueError("below")
-            except ValueError as e:
-                raise error("failed") from e
+            raise error("failed") from ValueError("below")
 
     scene.store.faults = fault
     parcel = scene.save(b"1" * 1000)
