@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from bookstore.echoes import REACH, KeyRows
 from bookstore.errors import (
     AccessDenied,
     BookstoreError,
@@ -90,12 +91,24 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is known of a key's newest version."""
+    """What is known of a key's newest version.
+
+    Attributes
+    ----------
+    etag : str
+    version_id : str or None
+    sha256 : str or None
+    is_ours : bool
+        Whether this origin saved it.
+    is_no_echo : bool
+        Whether it is known to be the newest save, too, and not the late copy of an earlier one (`bookstore.echoes`).
+    """
 
     etag: str
     version_id: str | None
     sha256: str | None
     is_ours: bool
+    is_no_echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +292,7 @@ class Courier:
                 if refused and head is not None and expected is not None and head.version_id == expected.version_id:
                     # The condition holds and was refused all the same, as SeaweedFS does once versioning is suspended.
                     await self.check_bucket()
-                if self._is_unchanged(parcel, head):
+                if self._is_unchanged(parcel, head) and not await self._may_be_echo(key, newest):
                     return Delivered(key, head.version_id if head else None, "unchanged")
             try:
                 receipt = await self._put(parcel, key, content, head)
@@ -310,6 +323,26 @@ class Courier:
             and provenance.reason not in ("new", "rename", "restore")
         )
 
+    async def _may_be_echo(self, key: str, newest: ObjectInfo | None) -> bool:
+        """Whether the newest version may be the late copy of an earlier save, so that its bytes are not the newest.
+
+        One listing, the first time that a version which this courier did not write makes a save needless.
+        """
+        head = self._heads.get(key)
+        if newest is None or head is None or head.is_no_echo or head.version_id in (None, "null"):
+            return False
+        try:
+            listed = await self.store.list_versions(key, limit=REACH)
+        except AccessDenied:  # without the right to list nobody can tell: rather a second copy than none
+            return True
+        rows = KeyRows()
+        rows.extend(row for row in listed.versions if row.key == key)
+        twins = [rows.twins(row) for row in listed.versions[:1] if row.key == key and row.version_id == head.version_id]
+        if not twins or twins[0]:
+            return True
+        self._keep(key, replace(head, is_no_echo=True))
+        return False
+
     async def _put(self, parcel: Parcel, key: str, content: bytes | memoryview, head: Head | None) -> Receipt:
         return await self.store.put(
             key,
@@ -327,7 +360,7 @@ class Courier:
         self.require_version(receipt.version_id, key)
         if not receipt.verified and await self._digest(key, receipt.version_id) != sha256:
             raise IntegrityError(f"{key!r}, version {receipt.version_id}, was stored with other bytes than were sent")
-        self._keep(key, Head(receipt.etag, receipt.version_id, sha256, is_ours=True))
+        self._keep(key, Head(receipt.etag, receipt.version_id, sha256, is_ours=True, is_no_echo=True))
 
     async def _digest(self, key: str, version_id: str | None) -> str:
         digest = hashlib.sha256()
@@ -495,7 +528,10 @@ class Courier:
         is_ours = theirs is not None and self._is_our_origin(theirs)
         if not is_ours:
             self._tell_foreign(key, newest, theirs)
-        return self._keep(key, Head(newest.etag, newest.version_id, theirs.sha256 if theirs else None, is_ours))
+        known = self._heads.get(key)
+        is_no_echo = known is not None and known.is_no_echo and known.version_id == newest.version_id
+        sha256 = theirs.sha256 if theirs else None
+        return self._keep(key, Head(newest.etag, newest.version_id, sha256, is_ours, is_no_echo))
 
     def _is_our_origin(self, theirs: Provenance) -> bool:
         # A root directory too long for metadata was left out.

@@ -3,7 +3,8 @@
 A history is the rows of the path's own key and, where a row is the version that a rename wrote, those rows of the
 earlier key that were saved before the rename, back to where the notebook got that name. A name may take part several
 times: a notebook that was renamed there and back has several spans of one key. Each key is read as one stream, from its
-newest row to its oldest, and shows a row that is in any span; streams are merged by when their rows were saved.
+newest row to its oldest, and shows a row that is in any span; streams are merged by when their rows were saved. Echoes
+(`bookstore.echoes`) are left out before anything else is concluded from a row.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from bookstore.echoes import REACH, KeyRows
 from bookstore.errors import PathError
 from bookstore.s3_paths import object_key, path_from_key
 from bookstore.version_details import Detail, Details, VersionName, together
@@ -42,6 +44,9 @@ CLOCK_TOLERANCE: Final = 3600.0
 #: Rows above the place where those of the earlier name begin that are looked at one by one: where two servers wrote
 #: a key, what one of them saved before the rename may have arrived late.
 LATECOMERS: Final = 16
+
+#: Rows of a page that is shown without a HEAD for each, which are looked at because they may be echoes.
+MAX_SUSPECTS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,8 @@ class Stream:
         Whether ``rows`` reach to the key's oldest version.
     labels : dict or None
         By version id, once they are read.
+    listed : KeyRows
+        All rows of the key that were listed for this page, be they of a span or not.
     """
 
     path: str
@@ -197,6 +204,7 @@ class Stream:
     is_listed: bool = False
     is_complete: bool = False
     labels: dict[str, Label] | None = None
+    listed: KeyRows = field(default_factory=KeyRows, compare=False)
 
     def change_bounds(self, bounds: list[Bound]) -> None:
         """Go on below the row that was handed out last with these spans; without any, be done."""
@@ -226,12 +234,16 @@ class LineageRow:
     label: Label | None
 
 
-async def list_key(store: ObjectStore, key: str, after: str | None, limit: int) -> tuple[list[ObjectVersion], bool]:
+async def list_key(
+    store: ObjectStore, key: str, after: str | None, limit: int, *, least: int | None = None
+) -> tuple[list[ObjectVersion], bool]:
     """Rows of exactly one key, and whether they reach to its oldest.
 
-    One request, and a further one only where longer keys cut the page short: SeaweedFS 4.48 then leaves out rows of
-    the key itself, so its end is believed only of a page that holds nothing but longer keys.
+    One request, and a further one only where longer keys cut the page short and it has fewer rows than ``least``
+    (``limit``, if left out): SeaweedFS 4.48 then leaves out rows of the key itself, so its end is believed only of a
+    page that holds nothing but longer keys.
     """
+    least = limit if least is None else min(least, limit)
     found: list[ObjectVersion] = []
     size = limit
     while True:
@@ -247,7 +259,7 @@ async def list_key(store: ObjectStore, key: str, after: str | None, limit: int) 
             return found, False
         if not rows and size == LARGEST_PAGE:
             return found, True
-        if len(found) >= limit:
+        if len(found) >= least:
             return found, False
         size = LARGEST_PAGE
 
@@ -266,6 +278,11 @@ class Lineage:
         Whose labels are read beside the rows.
     is_detailed : bool
         Whether rows are told with their details.
+
+    Attributes
+    ----------
+    echoes : list of ObjectVersion
+        The rows that were left out so far, because they are echoes.
     """
 
     def __init__(
@@ -279,6 +296,7 @@ class Lineage:
         is_detailed: bool = True,
     ) -> None:
         self.streams = streams
+        self.echoes: list[ObjectVersion] = []
         self._store = store
         self._details = details
         self._prefix = prefix
@@ -306,7 +324,8 @@ class Lineage:
     async def take_unseen(self, count: int) -> list[LineageRow] | None:
         """The first rows of a path's own key with one listing, and no look for renames until the next are taken.
 
-        None where the key has no more rows than that: then nothing is taken.
+        None where the key has no more rows than that: then nothing is taken. Echoes are found among the newest of the
+        rows that have the bytes of an older one.
         """
         own = self.streams[0]
         await self._list(own, count)
@@ -314,12 +333,16 @@ class Lineage:
             return None
         rows = [own.rows.popleft() for _ in range(min(count, len(own.rows)))]
         own.after, own.is_placed, own.is_unseen = rows[-1].version_id, True, True
-        return [self._told(own, row) for row in rows]
+        suspects = [row for row in rows if own.listed.twins(row)][:MAX_SUSPECTS]
+        await self._learn(one for row in suspects for one in (row, *itertools.islice(own.listed.older(row), 1)))
+        echoes = {row.version_id for row in suspects if await self._is_echo(own.listed, row)}
+        self.echoes += [row for row in rows if row.version_id in echoes]
+        return [self._told(own, row) for row in rows if row.version_id not in echoes]
 
     async def peek(self) -> LineageRow | None:
         """The row after those taken, which stays where it is; None at the end, or where it is not at hand.
 
-        Its details are those that are known already.
+        Its details are those that are known already. Echoes above it are left out for good.
         """
         stream = await self._newest_stream(1, plan=False)
         return self._told(stream, stream.rows[0]) if stream is not None else None
@@ -340,6 +363,26 @@ class Lineage:
 
     async def _newest_stream(self, wanted: int, *, plan: bool = True) -> Stream | None:
         """The stream whose first row is the newest; None at the end, and where a stream must be listed again."""
+        while True:
+            if not await self._list_idle(wanted):
+                return None
+            ready = [stream for stream in self.streams if stream.rows]
+            if not ready:
+                return None
+            await self._learn(self._planned(ready, wanted) if plan else [])
+            if len(ready) > 1:
+                await self._learn(stream.rows[0] for stream in ready)
+            # An echo says that it was saved long before the rows below it, so it must not be compared with others.
+            if not [stream for stream in ready if await self._drop_echoes(stream)]:
+                break
+        newest = ready[0]
+        for stream in ready[1:]:
+            if self._moment(newest.rows[0]).is_before(self._moment(stream.rows[0])):
+                newest = stream
+        return newest
+
+    async def _list_idle(self, wanted: int) -> bool:
+        """List the streams that have no rows at hand; False where one of them must be listed again."""
         while any(not stream.rows and not stream.is_done for stream in self.streams):
             idle = [stream for stream in self.streams if not stream.rows and not stream.is_done]
             unlisted = [stream for stream in idle if not stream.is_listed]
@@ -347,18 +390,59 @@ class Lineage:
             for stream in idle:
                 stream.is_done = not stream.rows and stream.is_complete
             if any(not stream.rows and not stream.is_complete for stream in idle):
-                return None
-        ready = [stream for stream in self.streams if stream.rows]
-        if not ready:
-            return None
-        await self._learn(self._planned(ready, wanted) if plan else [])
-        if len(ready) > 1:
-            await self._learn(stream.rows[0] for stream in ready)
-        newest = ready[0]
-        for stream in ready[1:]:
-            if self._moment(newest.rows[0]).is_before(self._moment(stream.rows[0])):
-                newest = stream
-        return newest
+                return False
+        return True
+
+    async def _drop_echoes(self, stream: Stream) -> bool:
+        """Leave out the echoes with which the rows at hand begin; whether there was one."""
+        count = len(self.echoes)
+        while stream.rows and await self._is_echo(stream.listed, stream.rows[0]):
+            echo = stream.rows.popleft()
+            stream.after = echo.version_id
+            self.echoes.append(echo)
+        is_any = len(self.echoes) > count
+        if is_any and len(stream.rows) <= 1 and not stream.is_complete:
+            # What is below the last row must be known, too; and the page shall not be shorter for what is left out.
+            stream.rows.clear()
+            stream.is_listed = False
+        return is_any
+
+    async def _is_echo(self, listed: KeyRows, row: ObjectVersion) -> bool:
+        """Whether an older one of the listed rows is the same save.
+
+        Asks for nothing where no older row has the same bytes. One server's saves of a path are in order, so the first
+        copy cannot lie below a save that this server made before it, and that is no echo itself; mostly the next row
+        is one. Otherwise the nearest rows with these bytes are asked for.
+        """
+        twins = listed.twins(row)
+        if not twins:
+            return False
+        await self._learn([row])
+        mine = self._provenance(row)
+        if mine is None:
+            return False
+        if not self._is_among(mine, twins) and any(self._is_unknown(twin) for twin in twins):
+            near = list(itertools.islice(listed.older(row), REACH))
+            await self._learn(near[:1])
+            possible = itertools.takewhile(lambda one: listed.twins(one) or not self._is_earlier(one, mine), near)
+            names = {one.version_id for one in possible}
+            await self._learn(twin for twin in twins if twin.version_id in names)
+        return self._is_among(mine, twins)
+
+    def _is_among(self, mine: Provenance, rows: Iterable[ObjectVersion]) -> bool:
+        return any(theirs.record_id == mine.record_id for row in rows if (theirs := self._provenance(row)) is not None)
+
+    def _is_unknown(self, row: ObjectVersion) -> bool:
+        return (row.key, row.version_id) not in self._known
+
+    def _is_earlier(self, row: ObjectVersion, mine: Provenance) -> bool:
+        theirs = self._provenance(row)
+        return (
+            theirs is not None
+            and bool(mine.instance)
+            and theirs.instance == mine.instance
+            and theirs.sequence < mine.sequence
+        )
 
     def _planned(self, ready: Sequence[Stream], wanted: int) -> list[ObjectVersion]:
         """The rows that will probably be taken next, unless the first of them is known: then they were planned."""
@@ -384,19 +468,24 @@ class Lineage:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _list_rows(self, stream: Stream, wanted: int) -> None:
-        """Ask for one row more than is wanted; of an earlier name go on while rows do not belong."""
+        """Ask for a few rows more than are wanted; of an earlier name go on while rows do not belong.
+
+        One is to be looked at ahead, the others tell what is an echo.
+        """
         stream.is_listed = True
         if stream.bounds is None:
             rows, stream.is_complete = await list_key(
-                self._store, stream.key, stream.after, min(wanted + 1, LARGEST_PAGE)
+                self._store, stream.key, stream.after, min(wanted + 1 + REACH, LARGEST_PAGE), least=wanted + 1
             )
+            stream.listed.extend(rows)
             stream.rows.extend(rows)
             return
         after = stream.after
         # Where an earlier name's span begins is looked for on the same pages, however few rows are wanted.
-        size = min(wanted + 1, LARGEST_PAGE) if stream.is_placed else LARGEST_PAGE
+        size = min(wanted + 1 + REACH, LARGEST_PAGE) if stream.is_placed else LARGEST_PAGE
         while True:
-            listed, stream.is_complete = await list_key(self._store, stream.key, after, size)
+            listed, stream.is_complete = await list_key(self._store, stream.key, after, size, least=wanted + 1)
+            stream.listed.extend(listed)
             is_placed = stream.is_placed or bool(stream.rows)
             begin = 0 if is_placed else max(0, await self._begin(listed, stream.bounds) - LATECOMERS)
             near = listed[begin:]
@@ -454,13 +543,15 @@ class Lineage:
     async def _catch_up(self, own: Stream) -> None:
         """Look for renames among the rows that were handed out without that."""
         after: str | None = None
+        listed = KeyRows()
         while own.is_unseen:
             rows, is_complete = await list_key(self._store, own.key, after, LARGEST_PAGE)
+            listed.extend(rows)
             places = [place for place, row in enumerate(rows) if row.version_id == own.after]
             unseen = rows[: places[0] + 1] if places else rows
             await self._learn(unseen)
             for row in unseen:
-                if not row.is_delete_marker:
+                if not row.is_delete_marker and not await self._is_echo(listed, row):
                     self.follow(row, self._known[row.key, row.version_id])
             after = rows[-1].version_id if rows else None
             own.is_unseen = not places and not is_complete

@@ -77,7 +77,7 @@ class Version(Result):
     last_modified : str
         When the store took it, ISO 8601.
     is_latest : bool
-        True for the newest row of its key.
+        True for the newest row of its key in the store; for none that is shown, where that is an echo.
     is_delete_marker : bool
         True for the row that hides the key; it has no content.
     is_unchanged : bool

@@ -62,6 +62,8 @@ class Versions:
     async def history(self, path: str, *, limit: int = 50, cursor: str | None = None, details: bool = True) -> History:
         """A page of the versions of a path, newest first, those of its earlier names included.
 
+        A save that stands in the store twice (see `bookstore.echoes`) is shown once, where it was stored first.
+
         One listing and one GET of the labels for each name on the page, and one HEAD for each version that is shown for
         the first time. A name that was given to another notebook after the rename costs a few HEADs more, and a listing
         more for each 1,000 versions of that notebook; one that the notebook got back, a listing for each time.
@@ -77,13 +79,15 @@ class Versions:
         details : bool
             Without them the provenance is left out, and the first page, if it has more than 100 rows and the path has
             more than those, needs no HEADs: it has the path's own rows. Renames among them are looked for when the
-            page after it is asked for.
+            page after it is asked for. Of the rows of such a page that have the bytes of an older one the 50 newest
+            are looked at: others that are echoes are shown.
 
         Returns
         -------
         History
             ``is_unchanged`` of the last row of a page of 1,000 may be false although the next page begins with the
-            same bytes: the store lists no further row at the same time.
+            same bytes: the store lists no further row at the same time. An echo may be shown if its first copy is
+            further down than the 32 rows after the page.
 
         Raises
         ------
@@ -135,7 +139,7 @@ class Versions:
         return None if newest is None or newest.is_delete_marker else newest
 
     async def locate(self, path: str, version_id: str) -> Version:
-        """One version of a path, with details, be it under an earlier name.
+        """One version of a path, with details, be it under an earlier name, or an echo that the history leaves out.
 
         One that is stored under the path itself is found at once; for an earlier name the history is followed back,
         if a version with this id is under any of the names that a few looks tell.
@@ -272,9 +276,10 @@ class Versions:
         while not lineage.is_done:
             for stream in lineage.streams:
                 stream.is_listed = False
-            for row in await lineage.take(FEW):
-                if row.row.version_id == version_id and not row.row.is_delete_marker:
-                    return await self._head(row.row.key, version_id)
+            rows = [row.row for row in await lineage.take(FEW)]
+            for row in (*rows, *lineage.echoes):
+                if row.version_id == version_id and not row.is_delete_marker:
+                    return await self._head(row.key, version_id)
         return None
 
     async def _likely_renames(self, own: str, version_id: str) -> list[tuple[ObjectVersion, Detail]] | None:
@@ -331,12 +336,10 @@ class Versions:
 
         async def look_before() -> None:
             nonlocal older
-            rows, _ = await list_key(self.store, info.key, version_id, 1)
-            if rows and _may_be_same(row, rows[0]):
-                known = await self._details.fetch([(info.key, rows[0].version_id)])
-                older = LineageRow(rows[0], path, known[info.key, rows[0].version_id], None)
-            elif rows:
-                older = LineageRow(rows[0], path, None, None)
+            lineage = Lineage(self.store, self._details, self.prefix, [Stream(path, info.key, after=version_id)])
+            older = await lineage.peek()
+            if older is not None and _may_be_same(row, older.row):
+                older = replace(older, detail=await lineage.detail(older.row))
 
         async def read_labels() -> None:
             labels.update(await self._labels.read(path))

@@ -628,6 +628,46 @@ async def test_somebody_elses_equal_bytes_are_not_ours(scene):
     assert await scene.history() == [b"same", b"same"]
 
 
+async def test_where_listing_is_forbidden_bytes_that_may_be_an_old_saves_are_stored_again(scene):
+    await scene.save(b"same")
+    scene.fail(AccessDenied, "ListObjectVersions")
+    courier = scene.another_courier()
+    assert await scene.save(b"same", courier) == "stored"
+    assert await scene.save(b"same", courier) == "unchanged"
+
+
+async def _land_late(scene: _Scene, parcel: Parcel) -> None:
+    """Let an attempt that was given up arrive, on top of newer saves."""
+    provenance = parcel.entry.provenance
+    await scene.store.put(KEY, parcel.content, sha256=provenance.sha256, metadata=to_metadata(provenance))
+
+
+@pytest.mark.parametrize("content", [b"A", b"B", b"C"])
+@pytest.mark.parametrize("is_restarted", [True, False])
+async def test_a_late_copy_of_an_own_save_is_nobody_elses_and_makes_no_save_needless(scene, content, is_restarted):
+    await scene.save(b"A")
+    twice = scene.saves.make(b"B")
+    await scene.send(twice)
+    await scene.save(b"A")
+    await _land_late(scene, twice)
+    courier = scene.another_courier() if is_restarted else scene.courier
+    assert await scene.save(content, courier) == "stored"
+    assert await scene.history() == [b"A", b"B", b"A", b"B", content]
+    assert courier.foreign == {}
+    assert await scene.save(content, courier) == "unchanged"
+
+
+async def test_unchanged_bytes_that_another_run_stored_cost_one_listing_once(scene):
+    await scene.save(b"other")
+    await scene.save(b"same")
+    courier = scene.another_courier()
+    scene.requests()
+    for _ in range(3):
+        assert await scene.save(b"same", courier) == "unchanged"
+    asked = scene.requests()
+    assert (asked["ListObjectVersions"], asked["HeadObject"], asked["PutObject"]) == (1, 3, 0)
+
+
 async def test_without_skip_unchanged_every_save_is_a_version():
     scene = _Scene(skip_unchanged=False)
     for _ in range(3):

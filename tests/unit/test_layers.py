@@ -17,7 +17,7 @@ LAYERS = [
     {"s3_paths", "media_types", "nesting", "provenance", "disk", "path_locks", "retry", "identity", "turnstile"},
     {"bookstore_config", "outbox_owner", "outbox_entry"},
     {"storage", "outbox"},
-    {"labels", "version_details", "notebook_rules", "cloning", "compare", "verifying"},
+    {"labels", "version_details", "echoes", "notebook_rules", "cloning", "compare", "verifying"},
     {"lineage", "publishing", "pages"},
     {"lineage_cursor", "scheduling"},
     {"versions"},

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bookstore import labels, lineage, lineage_cursor, version_details
+from bookstore import echoes, labels, lineage, lineage_cursor, version_details
 from bookstore.archive import BookstoreContentsArchiver
 from bookstore.archiving.call import service_of
 from bookstore.errors import (
@@ -282,7 +282,7 @@ async def test_a_page_is_one_listing_and_a_head_for_each_row_that_is_shown(versi
 
 
 async def test_without_details_a_page_is_one_listing_and_the_labels(versions, server, store):
-    saved = [await server.save("a.ipynb", b"1") for _ in range(1005)]
+    saved = [await server.save("a.ipynb", b"x" * number) for number in range(1005)]
     await versions.label("a.ipynb", saved[-1], name="newest")
     store.requests.clear()
     page = await versions.history("a.ipynb", limit=1000, details=False)
@@ -675,6 +675,131 @@ async def test_a_large_first_page_without_details_leaves_no_rename_out(versions,
         assert set(found) == set(mine)
 
 
+# -- echoes ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_save_that_arrived_twice_is_shown_where_it_was_stored_first(versions, server):
+    first = await server.save("a", b"A")
+    twice = server.take("a", b"B")
+    expected = [first, await server.ship(twice), await server.save("a", b"A")]
+    echo = await server.ship(twice)
+    await _assert_whole(versions, "a", expected)
+    newest = await versions.newest("a")
+    assert newest is not None
+    assert newest.version_id == expected[-1]
+    expected += [await server.save("a", b"A"), await server.save("a", b"C")]
+    await _assert_whole(versions, "a", expected)
+    for limit in (1, 2, 50):
+        found = await whole(versions, "a", limit)
+        assert [one.is_unchanged for one in found] == [False, True, False, False, False]
+    located = await versions.locate("a", echo)
+    assert (located.version_id, located.record_id) == (echo, twice.provenance.record_id)
+    assert await versions.read(located, limit=1) == b"B"
+    labelled = await versions.label("a", echo, name="n")
+    assert labelled.label is not None
+    shown = (await versions.history("a")).versions
+    assert [await versions.locate("a", one.version_id) for one in shown[:-1]] == [
+        replace(one, is_latest=one.is_latest) for one in shown[:-1]
+    ]
+
+
+@pytest.mark.parametrize("copies", [1, 3, 20])
+@pytest.mark.parametrize("path", ["a", "old"])
+async def test_a_rename_back_that_arrived_several_times_is_one_row(versions, server, copies, path):
+    expected = [await server.save("old", b"1"), await server.rename("old", "b", b"1")]
+    back = server.take_rename("b", "old", b"1")
+    expected.append(await server.ship(back))
+    for _ in range(copies):
+        await server.ship(back)
+    newest = await versions.newest("old")
+    assert newest is not None
+    assert newest.version_id == expected[-1]
+    if path != "old":
+        expected.append(await server.rename("old", path, b"1"))
+    await _assert_whole(versions, path, expected)
+
+
+async def test_an_echo_amid_what_others_wrote_is_left_out(versions, server, store):
+    other = Server(store, instance="two", host="elsewhere")
+    twice = server.take("a", b"B")
+    expected = [await server.ship(twice), await other.save("a"), await put_foreign(store, "a", b"B")]
+    await server.ship(twice)
+    expected.append(await other.save("a", b"B"))
+    await server.ship(twice)
+    await _assert_whole(versions, "a", expected)
+
+
+async def test_an_echo_of_what_had_the_earlier_name_before_is_left_out(versions, server):
+    twice = server.take("a", b"B", reason="new")
+    await server.ship(twice)
+    await server.rename("a", "theirs", b"B")
+    expected = [await server.save("a", b"1", reason="new")]
+    echo = await server.ship(twice)
+    expected += [await server.save("a", b"2"), await server.rename("a", "mine", b"2")]
+    await _assert_whole(versions, "mine", expected)
+    assert (await versions.locate("a", echo)).version_id == echo
+
+
+async def test_an_echo_under_an_earlier_name_is_located(versions, server):
+    twice = server.take("old", b"B")
+    await server.ship(twice)
+    await server.save("old", b"A")
+    echo = await server.ship(twice)
+    await server.rename("old", "new", b"A")
+    located = await versions.locate("new", echo)
+    assert (located.path, located.version_id) == ("old", echo)
+
+
+async def test_what_carries_a_record_id_hours_later_was_copied_on_purpose_and_is_shown(versions, server, store):
+    copied = server.take("a", b"B")
+    expected = [await server.ship(copied), await server.save("a", b"A")]
+    store._clock.now += timedelta(hours=2)
+    expected.append(await server.ship(copied))
+    await _assert_whole(versions, "a", expected)
+
+
+async def test_bytes_that_come_back_cost_two_heads_more(versions, server, store):
+    for content in (b"1", b"2", b"1", b"3", b"2", b"4", b"5"):
+        await server.save("a", content)
+    store.requests.clear()
+    assert len((await versions.history("a", limit=2)).versions) == 2
+    assert store.requests == {"ListObjectVersions": 1, "HeadObject": 4, "GetObject": 1}
+
+
+async def test_bytes_that_come_back_all_the_time_cost_a_bounded_number_of_heads(versions, server, store):
+    for number in range(200):
+        await server.save("a", b"A" if number % 2 else b"B")
+    store.requests.clear()
+    assert len((await versions.history("a", limit=10)).versions) == 10
+    assert store.requests["HeadObject"] <= 10 + 1 + echoes.REACH
+    assert store.requests["ListObjectVersions"] == 1
+
+
+async def test_a_large_first_page_without_details_leaves_echoes_out_with_few_heads(versions, server, store):
+    for number in range(1200):
+        await server.save("a", b"x" * number)
+    back = server.take("a", b"A")
+    for save in (back, server.take("a", b"B"), back):
+        await server.ship(save)
+    echo = (await store.list_versions("workspace/a", limit=1)).versions[0].version_id
+    store.requests.clear()
+    page = await versions.history("a", limit=500, details=False)
+    assert echo not in ids(page)
+    assert len(page.versions) == 499
+    assert store.requests["HeadObject"] <= 3
+    assert store.requests["ListObjectVersions"] == 1
+    rest = await versions.history("a", limit=1000, cursor=page.cursor, details=False)
+    assert len(ids(page) + ids(rest)) == len(set(ids(page) + ids(rest))) == 1202
+
+
+async def test_a_large_first_page_of_equal_bytes_costs_few_heads(versions, server, store):
+    for _ in range(1005):
+        await server.save("a", b"1")
+    store.requests.clear()
+    assert len((await versions.history("a", limit=1000, details=False)).versions) == 1000
+    assert store.requests["HeadObject"] <= lineage.MAX_SUSPECTS + echoes.REACH
+
+
 # -- paging --------------------------------------------------------------------------------------------------------
 
 
@@ -791,7 +916,7 @@ _STEPS = st.lists(
         st.tuples(st.just("rename"), _PLACES, _PLACES),
         st.tuples(st.just("rename"), _PLACES, _PLACES),
         st.tuples(
-            st.sampled_from(["untitled", "upload", "outside", "delete", "ship", "ship", "wait", "restart"]),
+            st.sampled_from(["untitled", "upload", "outside", "delete", "ship", "ship", "echo", "wait", "restart"]),
             _PLACES,
             _PLACES,
         ),
@@ -842,6 +967,8 @@ class _Life:
         self.store, self.clock, self.crashes = store, clock, crashes
         self.files = _Files()
         self.waiting: dict[str, list[Save]] = {name: [] for name in _NAMES}
+        self.shipped: dict[str, list[tuple[Save, datetime]]] = {name: [] for name in _NAMES}
+        self.echoes: dict[str, str] = {}
         self.server = Server(store, instance="run1")
         self.runs = 1
 
@@ -856,6 +983,8 @@ class _Life:
                 await self._step(kind, used[place % len(used)], free[other % len(free)] if free else "")
             elif kind in ("untitled", "upload", "outside") and free:
                 await self._step(kind, free[place % len(free)], "")
+            elif kind == "echo":
+                await self._echo(_NAMES[place], other)
             elif kind in ("ship", "wait", "restart"):
                 await self._step(kind, _NAMES[place], ("fast", "slow", "right")[other])
         await self._ship_all(len(steps))
@@ -863,7 +992,8 @@ class _Life:
     async def _step(self, kind: str, name: str, target: str) -> None:
         files, server = self.files, self.server
         if kind in ("save", "outside"):
-            files.go_on(name, self._queue(server.take(name)))
+            # Few different bytes, so that they come back.
+            files.go_on(name, self._queue(server.take(name, b"%d" % (server.now % 3))))
         elif kind == "untitled":
             self._begin(name)
         elif kind == "upload":
@@ -891,7 +1021,15 @@ class _Life:
         if self.waiting[name]:
             await self._make_way(self.waiting[name][0])
         if self.waiting[name]:
-            await self.server.ship(self.waiting[name].pop(0))
+            save = self.waiting[name].pop(0)
+            await self.server.ship(save)
+            self.shipped[name].append((save, self.clock.now))
+
+    async def _echo(self, name: str, back: int) -> None:
+        """Let an attempt of one of the last saves arrive once more, as long as that can be."""
+        for save, first in self.shipped[name][-1 - back :][:1]:
+            if self.clock.now + timedelta(seconds=2) < first + timedelta(seconds=echoes.LATEST):
+                self.echoes[await self.server.ship(save)] = save.provenance.record_id
 
     async def _make_way(self, save: Save) -> None:
         """Let the renames that a crashed run left go first: what overtook them could not be told from what was before.
@@ -905,7 +1043,9 @@ class _Life:
                 and left.number < save.number
                 for left in queue
             ):
-                await self.server.ship(queue.pop(0))
+                left = queue.pop(0)
+                await self.server.ship(left)
+                self.shipped[left.path].append((left, self.clock.now))
 
     async def _ship_all(self, number: int) -> None:
         for name in sorted(_NAMES, key=lambda name: number % (ord(name) - 90)):
@@ -949,6 +1089,9 @@ def test_any_life_of_a_notebook_is_told_whole_and_in_order_whatever_the_page(ste
                     if row.version_id in shown:
                         located = await fresh.locate(path, row.version_id)
                         assert located.record_id == shown[row.version_id]
+                    elif row.version_id in life.echoes:
+                        located = await fresh.locate(name, row.version_id)
+                        assert located.record_id == life.echoes[row.version_id]
                     else:
                         with pytest.raises(ObjectMissing):
                             await fresh.locate(path, row.version_id)
@@ -958,7 +1101,7 @@ def test_any_life_of_a_notebook_is_told_whole_and_in_order_whatever_the_page(ste
 
 _WRITES = st.lists(
     st.tuples(
-        st.sampled_from(["save", "rename", "foreign", "marker", "late"]),
+        st.sampled_from(["save", "rename", "foreign", "marker", "late", "echo"]),
         st.sampled_from(_NAMES),
         st.sampled_from(_NAMES),
         st.integers(0, 1),
@@ -977,12 +1120,20 @@ def test_whoever_wrote_what_pages_of_any_size_show_the_same(writes, limit, detai
         clock = Clock()
         store = MemoryStore(clock=clock)
         servers = [Server(store, instance="one"), Server(store, instance="two", host="elsewhere" if is_far else "host")]
+        shipped: list[tuple[Save, datetime]] = []
+        copies: set[str] = set()
         for kind, name, other, number, pause in writes:
             server = servers[number]
             clock.now += timedelta(seconds=pause)
             server.now += pause
             if kind == "save":
-                await server.save(name)
+                save = server.take(name, b"%d" % (pause % 3001))
+                await server.ship(save)
+                shipped.append((save, clock.now))
+            elif kind == "echo":
+                for save, first in shipped[-1 - _NAMES.index(other) :][:1]:
+                    if clock.now + timedelta(seconds=2) < first + timedelta(seconds=echoes.LATEST):
+                        copies.add(await server.ship(save))
             elif kind == "late":
                 await server.save(name, saved_at=server.now - 5000)
             elif kind == "rename":
@@ -1000,10 +1151,11 @@ def test_whoever_wrote_what_pages_of_any_size_show_the_same(writes, limit, detai
             names = [(one.key, one.version_id) for one in at_once]
             assert len(set(names)) == len(names)
             for name in _NAMES:
-                stored = [row.version_id for row in (await store.list_versions(key_of(name))).versions]
+                listed = (await store.list_versions(key_of(name))).versions
+                stored = [row.version_id for row in listed if row.version_id not in copies]
                 shown = [one.version_id for one in at_once if one.path == name]
                 assert shown == [one for one in stored if one in shown], "the store's order of one key holds"
-                assert name != path or shown == stored, "a path's own versions are all there"
+                assert name != path or shown == stored, "a path's own versions are all there, and no echoes"
 
     asyncio.run(run())
 
