@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bookstore.errors import EntryCorrupt
-from bookstore.provenance import Provenance
+from bookstore.provenance import LARGEST_NUMBER, Provenance
 
 _FIRST_LINE = re.compile(rb"bookstore-entry 1 (0|[1-9][0-9]{0,6}) ([0-9a-f]{64})\n")
 
@@ -125,6 +125,9 @@ def _from_fields(fields: dict[str, Any]) -> Entry:
         value = getattr(provenance, name)
         if isinstance(value, bool) or not isinstance(value, _KINDS.get(name, str)):
             raise TypeError(f"{name} is of the wrong kind")
+    for name in ("generation", "sequence"):
+        if not 0 <= getattr(provenance, name) <= LARGEST_NUMBER:
+            raise ValueError(f"the {name} is none")
     if not math.isfinite(provenance.saved_at):
         raise ValueError("the time of the save is none")
     if not provenance.record_id:

@@ -23,6 +23,8 @@ MAX_METADATA_BYTES = 2000
 _NAME = "bookstore-"
 _ENCODED = "b64."
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+#: The largest generation or sequence that is read back from metadata.
+LARGEST_NUMBER = 10**19 - 1
 _NUMBER = re.compile(r"[0-9]{1,19}")
 # Single blanks only: signing joins several, and not every server does the same.
 _PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")

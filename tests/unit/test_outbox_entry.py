@@ -163,6 +163,15 @@ def test_a_header_that_makes_no_sense_is_corrupt_even_with_the_right_checksum(fi
     assert isinstance(entry.provenance.user, str)
 
 
+@pytest.mark.parametrize("name", ["generation", "sequence"])
+@pytest.mark.parametrize("number", [-1, 10**19])
+def test_a_number_that_no_version_could_tell_is_corrupt(name, number):
+    # Stored with it, the save would not be found again by its record, and would be stored twice.
+    with pytest.raises(EntryCorrupt, match=name):
+        decode(_whole(b"x", **{name: number}))
+    decode(_whole(b"x", **{name: 10**19 - 1}))
+
+
 def test_json_nested_too_deeply_is_corrupt():
     with pytest.raises(EntryCorrupt):
         decode(_with_checksum(b"[" * 100_000 + b"]" * 100_000))
