@@ -185,7 +185,15 @@ class IntegrityError(StorageError):
 
 
 class OutboxError(BookstoreError):
-    """The outbox could not do what was asked."""
+    """The outbox could not do what was asked.
+
+    Attributes
+    ----------
+    may_remain : bool
+        True where an entry that was to be made may be on the disk all the same.
+    """
+
+    may_remain = False
 
 
 class OutboxFull(OutboxError):

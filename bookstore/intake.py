@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from bookstore.delivery import Parcel
 from bookstore.errors import OutboxError, OutboxUnavailable, forget_frames
-from bookstore.outbox import Outbox
+from bookstore.outbox import EntryRef, Outbox
 from bookstore.outbox_entry import Entry
 from bookstore.provenance import Provenance
 
@@ -53,7 +53,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """A save that the outbox did not take, and the entry that it would have been, if there was an outbox to ask."""
+    """A save that the outbox did not take, and its entry where that may be on the disk all the same."""
 
     error: OutboxError
     entry: Entry | None
@@ -73,6 +73,9 @@ class Intake:
         Hears, in the thread that took the save, what is wrong with the outbox; None when it takes saves again.
     report_missed : Callable[[str], None]
         Hears, once for each path, that not even memory could take a save of it.
+    report_left : Callable[[EntryRef, OutboxError], None], optional
+        Hears, in a thread of the intake's, of the entry of a save that was not made in the end and that the disk does
+        not let be removed: the next server would ship it. `report` hears of it by default.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Intake:
         memory_limit: int,
         report: Callable[[OutboxError | None], None],
         report_missed: Callable[[str], None] = lambda path: None,
+        report_left: Callable[[EntryRef, OutboxError], None] | None = None,
     ) -> None:
         self._outbox = outbox
         self._host = host
@@ -91,6 +95,7 @@ class Intake:
         self._memory_limit = memory_limit
         self._report = report
         self._report_missed = report_missed
+        self._report_left = report_left or (lambda ref, error: report(error))
         self._lock = threading.Lock()
         self._memory = 0
         self._largest_refused = 0
@@ -128,7 +133,11 @@ class Intake:
         if intent.is_wanted():
             return self._taken(draft, content, taken)
         if isinstance(taken, Parcel) and taken.ref is not None:
-            self._outbox.discard(taken.ref)
+            try:
+                self._outbox.remove(taken.ref, for_good=True)
+            except OutboxError as e:
+                forget_frames(e)
+                self._report_left(taken.ref, e)
         return None
 
     def take(self, draft: Draft, content: bytes | memoryview) -> Parcel | None:
@@ -154,8 +163,9 @@ class Intake:
             entry = self._entry(draft, content)
             return self._put(entry, content)
         except OutboxError as e:
-            # With the entry, where there is one, and so its record id: it may be on the disk after all.
-            return _Refused(e, entry)
+            # The same entry, with its record id, where it may be on the disk after all. Otherwise a new one: what was
+            # written of this one may be in the way of writing it again.
+            return _Refused(e, entry if e.may_remain else None)
 
     def _put(self, entry: Entry, content: bytes | memoryview) -> Parcel:
         try:

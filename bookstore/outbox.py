@@ -155,6 +155,8 @@ class Outbox:
         self._disk = disk or Disk()
         self._sequence = itertools.count(1)
         self._opening = threading.Lock()
+        #: The records that some thread is putting at this moment.
+        self._being_put: set[str] = set()
         self._own: Path | None = None
         #: Directories that were made and may be gone after a loss of power; remembered where syncing them failed.
         self._unsynced: set[Path] = set()
@@ -284,10 +286,31 @@ class Outbox:
         OutboxFull
             There is no room beyond the reserve.
         OutboxUnavailable
-            The disk or directory fails. Nothing is left behind, as far as the disk lets itself be cleaned. Where the
-            cause is a `FileNotFoundError`, another server took the directory, and perhaps the entry with it.
+            The disk or directory fails. Nothing is left behind, as far as the disk lets itself be cleaned;
+            ``may_remain`` tells where an entry may be. Where the cause is a `FileNotFoundError`, another server took
+            the directory, and perhaps the entry with it.
         """
-        return self._commit(self._though_removed(lambda: self._write(entry, content)), entry)
+        with self._alone(entry):
+            partial = self._though_removed(lambda: self._write(entry, content))
+            try:
+                return self._commit(partial, entry)
+            except OutboxError as e:
+                e.may_remain = True
+                raise
+
+    @contextlib.contextmanager
+    def _alone(self, entry: Entry) -> Iterator[None]:
+        """Let one thread at a time put a save: who fails cleans up, and must not take away what another one keeps."""
+        record_id = entry.provenance.record_id
+        with self._opening:
+            if record_id in self._being_put:
+                raise OutboxUnavailable(f"another thread puts this save of {entry.path!r} into the outbox")
+            self._being_put.add(record_id)
+        try:
+            yield
+        finally:
+            with self._opening:
+                self._being_put.discard(record_id)
 
     def _write(self, entry: Entry, content: bytes | memoryview) -> Path:
         own = self.open()
@@ -297,9 +320,11 @@ class Outbox:
         with _explained("writing an entry to", own):
             self._require_room(own, len(header) + len(content))
             try:
-                self._disk.write_new(partial, (header, content))
-            except FileExistsError:  # another thread writes this very save, and needs the file
-                raise
+                try:
+                    self._disk.write_new(partial, (header, content))
+                except FileExistsError:  # an earlier attempt could not clean up
+                    self._disk.remove(partial)
+                    self._disk.write_new(partial, (header, content))
             except BaseException:
                 self._clean(partial)
                 raise
@@ -323,10 +348,6 @@ class Outbox:
                 self._clean(partial, file)
                 raise
         return EntryRef(file, entry)
-
-    def discard(self, ref: EntryRef) -> None:
-        """Remove an entry of a save that was not made in the end, as far as the disk lets it be removed."""
-        self._clean(ref.file)
 
     def rehearse(self, size: int) -> None:
         """Find out whether an entry of ``size`` bytes would be taken, by writing something and removing it again.

@@ -33,7 +33,7 @@ from bookstore.errors import (
 from bookstore.identity import current_user
 from bookstore.intake import Draft, Intake
 from bookstore.labels import PIN_TAG, UNPINNED
-from bookstore.outbox import LeftBehind, Outbox
+from bookstore.outbox import EntryRef, LeftBehind, Outbox
 from bookstore.outbox_entry import Entry
 from bookstore.outbox_owner import HEARTBEAT_INTERVAL, HEARTBEAT_PATIENCE, Owner, Watch, this_process
 from bookstore.path_locks import PathLocks
@@ -112,6 +112,7 @@ class ArchiveService:
             memory_limit=settings.memory_limit,
             report=self._outbox_changed,
             report_missed=self._missed,
+            report_left=self._entry_left,
         )
         self.ship_locks = PathLocks()
         self.shipper = Shipper(
@@ -125,7 +126,9 @@ class ArchiveService:
             ),
             self.outbox,
             key_for=self.key_for,
-            report=Report(self._delivered, self._set_aside, self._trouble_changed, self._removal_failed),
+            report=Report(
+                self._delivered, self._set_aside, self._trouble_changed, self._removal_failed, self._met_unexpected
+            ),
             slots=max(1, settings.max_threads - READERS),
             min_interval=settings.min_interval,
             locks=self.ship_locks,
@@ -640,6 +643,14 @@ class ArchiveService:
         if self._removal_trouble is None:
             self.log.error("bookstore: entries that are done with cannot be removed from the outbox: %s", error)
         self._removal_trouble = error
+
+    def _entry_left(self, ref: EntryRef, error: OutboxError) -> None:
+        self.log.error("bookstore: a save of %s that failed is still in the outbox: %s", ref.entry.path, error)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.shipper.keep_removing, ref, error)
+
+    def _met_unexpected(self, path: str, error: Exception) -> None:
+        self.log.error("bookstore: shipping %s met an error that nobody foresaw", path, exc_info=error)
 
     def _missed(self, path: str) -> None:
         self.log.error("bookstore: neither the outbox nor memory takes a save of %s; its file is archived later", path)

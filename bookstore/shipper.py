@@ -79,13 +79,17 @@ class Report:
     trouble : Callable[[BookstoreError | None], None]
         The store is in trouble; None when it is not any more.
     outbox_failed : Callable[[OutboxError], None]
-        The outbox did not let a shipped entry be removed.
+        The outbox did not let an entry be removed that is done with.
+    unexpected : Callable[[str, Exception], None]
+        Shipping a save of a path met an error that nobody foresaw; told at the save's first failure, while the error
+        still has its traceback.
     """
 
     delivered: Callable[[Parcel, Delivered], None]
     set_aside: Callable[[Parcel, str, BookstoreError], None]
     trouble: Callable[[BookstoreError | None], None]
     outbox_failed: Callable[[OutboxError], None]
+    unexpected: Callable[[str, Exception], None] = lambda path, error: None
 
 
 @dataclass(slots=True)
@@ -432,6 +436,8 @@ class Shipper:
                     self._tell(None)
         except Exception as e:  # noqa: BLE001 - whatever it is, a lane that stood still would be told by nobody
             parcel.uncertain = True
+            if not parcel.failures:
+                self._report.unexpected(lane.path, e)
             fault = StoreFault(f"shipping {lane.path!r} met an unexpected {type(e).__name__}")
             fault.__cause__ = e
             wait = await self._failed(parcel, fault)
@@ -572,6 +578,11 @@ class Shipper:
         if self._remover is None or self._remover.done():
             self._remover = asyncio.get_running_loop().create_task(self._remove())
 
+    def keep_removing(self, ref: EntryRef, error: OutboxError) -> None:
+        """Take on an entry that is to be shipped by nobody and that the outbox did not let be removed."""
+        self._unremoved.append(ref)
+        self._report.outbox_failed(error)
+
     async def remove_again(self) -> None:
         """Try to remove what the outbox did not let be removed.
 
@@ -593,8 +604,7 @@ class Shipper:
             try:
                 await asyncio.to_thread(self._outbox.remove, ref, for_good=True)
             except OutboxError as e:
-                self._unremoved.append(ref)
-                self._report.outbox_failed(e)
+                self.keep_removing(ref, e)
 
     async def _remove(self) -> None:
         while self._to_remove:

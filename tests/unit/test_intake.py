@@ -14,7 +14,7 @@ import pytest
 from bookstore.delivery import Parcel
 from bookstore.errors import OutboxError, OutboxFull, OutboxUnavailable
 from bookstore.intake import Draft, Intake
-from bookstore.outbox import Outbox
+from bookstore.outbox import EntryRef, Outbox
 from bookstore.outbox_owner import Watch
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -27,8 +27,15 @@ class _Scene:
     def __init__(self, outbox: Outbox, memory_limit: int = 1000) -> None:
         self.outbox = outbox
         self.reports: list[OutboxError | None] = []
+        #: Entries of saves that failed which could not be removed.
+        self.left: list[EntryRef] = []
         self.intake = Intake(
-            outbox, host="host", root_dir="/home/u", memory_limit=memory_limit, report=self.reports.append
+            outbox,
+            host="host",
+            root_dir="/home/u",
+            memory_limit=memory_limit,
+            report=self.reports.append,
+            report_left=lambda ref, error: self.left.append(ref),
         )
 
     def draft(self, path: str = "a.ipynb", **changes) -> Draft:
@@ -273,6 +280,25 @@ async def test_a_save_whose_file_could_not_be_written_leaves_nothing(scene, wait
     assert intent.parcel.result(5) is None
     assert not list(scene.outbox.directory.rglob("*.partial"))
     assert scene.entries() == []
+
+
+async def test_an_entry_of_a_failed_save_that_cannot_be_removed_is_told(scene, disk, wait_until):
+    intent = scene.intake.begin(scene.draft(), b"content")
+    await wait_until(scene.entries)
+    disk.faults["remove"] = BROKEN
+    intent.abort()
+    assert intent.parcel.result(5) is None
+    assert [ref.file.name for ref in scene.left] == scene.entries()
+
+
+def test_an_unprotected_save_is_protected_once_the_disk_is_mended_although_nothing_could_be_cleaned(scene, disk):
+    scene.outbox.open()
+    disk.faults |= {"sync": BROKEN, "remove": BROKEN}
+    parcel = scene.take(b"content")
+    assert not scene.intake.protect(parcel)
+    disk.faults.clear()
+    assert scene.intake.protect(parcel)
+    assert parcel.is_protected
 
 
 @pytest.mark.parametrize("step", ["write", "rename"])

@@ -189,14 +189,6 @@ def test_what_is_written_is_no_entry_before_the_disk_holds_it(make_outbox, put, 
     assert _files(outbox, ".entry", ".partial") == [ref.file.name]
 
 
-def test_a_discarded_entry_is_gone_and_may_be_discarded_again(make_outbox, put):
-    outbox = make_outbox()
-    kept, dropped = put(outbox), put(outbox)
-    outbox.discard(dropped)
-    outbox.discard(dropped)
-    assert _files(outbox, ".entry", ".partial") == [kept.file.name]
-
-
 def test_the_same_save_put_from_two_sides_at_once_is_kept_once(make_outbox, entry_of, disk):
     outbox = make_outbox(disk=disk)
     entry = entry_of(outbox, b"{}")
@@ -208,6 +200,31 @@ def test_the_same_save_put_from_two_sides_at_once_is_kept_once(make_outbox, entr
 
     disk.faults["rename"] = put_again
     assert bytes(outbox.read(outbox.put(entry, b"{}"))) == b"{}"
+
+
+def test_what_an_attempt_could_not_clean_up_is_not_in_the_way_of_the_next(make_outbox, entry_of, disk):
+    outbox = make_outbox(disk=disk)
+    outbox.open()
+    entry = entry_of(outbox, b"content")
+    disk.faults |= {"sync": _error("EIO"), "remove": _error("EIO")}
+    with pytest.raises(OutboxUnavailable) as failure:
+        outbox.put(entry, b"content")
+    assert not failure.value.may_remain
+    assert _files(outbox, ".partial") != []
+    disk.faults.clear()
+    ref = outbox.put(entry, b"content")
+    assert bytes(outbox.read(ref)) == b"content"
+    assert _files(outbox, ".entry", ".partial") == [ref.file.name]
+
+
+def test_an_entry_that_may_be_there_all_the_same_is_told(make_outbox, put, disk):
+    outbox = make_outbox(disk=disk)
+    outbox.open()
+    disk.faults |= {"sync_directory": _error("EIO"), "remove": _error("EIO")}
+    with pytest.raises(OutboxUnavailable) as failure:
+        put(outbox)
+    assert failure.value.may_remain
+    assert _files(outbox, ".entry") != []
 
 
 def test_a_torn_entry_is_not_read(make_outbox, put):

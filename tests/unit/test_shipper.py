@@ -663,6 +663,31 @@ async def test_saves_that_are_sent_at_once_take_turns_with_the_rest_of_the_loop(
     await wait_until(lambda: scene.is_idle)
 
 
+async def test_what_must_not_be_shipped_is_removed_once_the_disk_lets_it(make_scene, disk):
+    scene = make_scene(disk=disk)
+    ref = scene.parcel(b"of a save that failed").ref
+    scene.shipper.keep_removing(ref, OutboxUnavailable("removing: Input/output error"))
+    assert [error.code for error in scene.outbox_failures] == ["OutboxUnavailable"]
+    disk.faults["remove"] = BROKEN
+    with pytest.raises(OutboxUnavailable):
+        await scene.shipper.remove_again()
+    disk.faults.clear()
+    await scene.shipper.remove_again()
+    assert scene.entries() == 0
+
+
+async def test_an_error_that_nobody_foresaw_is_told_once_for_a_save_with_its_traceback(scene, waits, wait_until):
+    told = []
+    scene.shipper._report.unexpected = lambda path, error: told.append((path, error, error.__traceback__ is not None))
+    scene.store.faults = lambda operation, key: AttributeError("?") if operation == "PutObject" else None
+    scene.save(b"1")
+    await wait_until(lambda: len(waits) > 3)
+    scene.store.faults = None
+    await wait_until(lambda: scene.is_idle)
+    [(path, error, had_traceback)] = told
+    assert (path, type(error), had_traceback) == ("a.ipynb", AttributeError, True)
+
+
 def held_by(error):
     """What the frames hold that an error, and those behind it, came through."""
     found = []
