@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 import time
 from collections import OrderedDict
 from contextlib import aclosing
@@ -25,6 +26,7 @@ from bookstore.errors import (
     IntegrityError,
     ObjectMissing,
     PreconditionFailed,
+    StorageError,
 )
 from bookstore.media_types import content_type
 from bookstore.provenance import Provenance, from_metadata, to_metadata
@@ -213,6 +215,7 @@ class Courier:
         self._heads: OrderedDict[str, Head] = OrderedDict()
         self._pasts: OrderedDict[str, _Past] = OrderedDict()
         self._checking = asyncio.Lock()
+        self._checks = 0
 
     async def check_bucket(self, *, early: bool = False) -> None:
         """Make sure that a write adds a version and replaces nothing.
@@ -232,24 +235,51 @@ class Courier:
         StorageError
             The bucket cannot be looked at.
         """
-        self.is_versioned = self._allow_unversioned
+        if not early:
+            self.is_versioned = self._allow_unversioned
+        elif await self._check_early():
+            return
         # Of several first deliveries at once, one asks.
         async with self._checking:
             if not self.is_versioned or self._allow_unversioned:
-                await self._check_bucket(early=early)
+                self._checks += 1
+                await self._check_bucket()
 
-    async def _check_bucket(self, *, early: bool) -> None:
-        probe = await (self.store.glance() if early else self.store.probe())
-        if self._allow_unversioned:
-            return
-        if probe.versioning is Versioning.UNKNOWN:
+    async def _check_early(self) -> bool:
+        """Look at the bucket without keeping a delivery waiting; False where a proper check is to tell.
+
+        A look may take long, and a check that began after it knows better.
+        """
+        async with self._checking:
+            began = self._checks
+        if self.is_versioned and not self._allow_unversioned:
+            return True
+        try:
+            probe = await self.store.glance()
+        except StorageError:
+            if self._checks == began:
+                raise
+            return False
+        if self._checks != began or (probe.versioning is Versioning.UNKNOWN and not self._allow_unversioned):
+            return False
+        self._learn_versioning(probe.versioning)
+        return True
+
+    async def _check_bucket(self) -> None:
+        probe = await self.store.probe()
+        if probe.versioning is Versioning.UNKNOWN and not self._allow_unversioned:
             body = b"bookstore writes this object to learn whether the bucket keeps versions.\n"
             receipt = await self.store.put(
                 self._probe_key, body, sha256=hashlib.sha256(body).hexdigest(), content_type="text/plain"
             )
             self.require_version(receipt.version_id, self._probe_key)
-        elif probe.versioning is not Versioning.ENABLED:
-            state = "suspended" if probe.versioning is Versioning.SUSPENDED else "off"
+            self.is_versioned = True
+        else:
+            self._learn_versioning(probe.versioning)
+
+    def _learn_versioning(self, versioning: Versioning) -> None:
+        if versioning is not Versioning.ENABLED and not self._allow_unversioned:
+            state = "suspended" if versioning is Versioning.SUSPENDED else "off"
             raise self._not_versioned(f"versioning of the bucket {self.store.bucket!r} is {state}")
         self.is_versioned = True
 
@@ -344,11 +374,15 @@ class Courier:
         return False
 
     async def _put(self, parcel: Parcel, key: str, content: bytes | memoryview, head: Head | None) -> Receipt:
+        provenance = parcel.entry.provenance
+        if parcel.uncertain:
+            # An attempt before this one may arrive yet; a history tells them apart, and both from copies.
+            provenance = replace(provenance, attempt=secrets.token_hex(4))
         return await self.store.put(
             key,
             content,
-            sha256=parcel.entry.provenance.sha256,
-            metadata=to_metadata(parcel.entry.provenance),
+            sha256=provenance.sha256,
+            metadata=to_metadata(provenance),
             content_type=content_type(parcel.entry.path),
             tags=self._tags,
             if_match=head.etag if head is not None else None,

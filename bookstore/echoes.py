@@ -3,9 +3,10 @@
 The condition of a write names the newest version's ETag, hence its bytes. Where an attempt is given up, its repetition
 is stored, and the same bytes as before it are the newest again (a rename there and back, a restore, bytes that are
 saved again), the first attempt is still taken when it arrives: S3 has no condition that could tell. The copy that was
-stored first is the version; any later one with its record id is its echo. A listing tells which rows can be one, and
-then their metadata are asked for; an ordinary history has none. Where ETags are no hash of the content they never come
-back, so no late attempt is taken.
+stored first is the version; a later one with its record id is its echo if another attempt stored it. An attempt is
+stored once at most, so one that carries the attempt of an older row as well was copied by somebody on purpose, and is
+none. A listing tells which rows can be echoes, and then their metadata are asked for; an ordinary history has none.
+Where ETags are no hash of the content they never come back, so no late attempt is taken.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
     from bookstore.storage.base import ObjectVersion
 
-#: Rows that a listing reaches beyond those that are wanted, and how far below what may be an echo its first copy is
-#: looked for among rows that are not known otherwise.
+#: How far below what may be an echo its first copy is looked for among rows that are not known otherwise, and as far
+#: below that what tells a copy made on purpose. A listing reaches twice as far beyond the rows that are wanted.
 REACH: Final = 32
 
-#: Seconds after its first copy within which an echo arrives; S3 refuses signatures much sooner. What carries a record
-#: id later was copied by another program on purpose.
+#: Seconds after its first copy within which an echo arrives: S3 refuses a signature after 15 minutes, by clocks that
+#: may differ by as much, and a large body takes its time. What carries a record id later is no echo.
 LATEST: Final = 3600.0
 
 
@@ -49,10 +50,14 @@ class KeyRows:
         """The rows below one of them, the nearest first."""
         return islice(self._rows, self._places[row.version_id] + 1, None)
 
-    def twins(self, row: ObjectVersion) -> list[ObjectVersion]:
-        """The older rows of which one of them may be an echo: the same bytes, and stored not long before."""
+    def alike(self, row: ObjectVersion) -> list[ObjectVersion]:
+        """The older rows with the same bytes, the nearest first."""
         if row.is_delete_marker:
             return []
-        place, since = self._places[row.version_id], row.last_modified.timestamp() - LATEST
-        older = (self._rows[other] for other in self._alike[row.size, row.etag] if other > place)
-        return [one for one in older if one.last_modified.timestamp() >= since]
+        place = self._places[row.version_id]
+        return [self._rows[other] for other in self._alike[row.size, row.etag] if other > place]
+
+    def twins(self, row: ObjectVersion) -> list[ObjectVersion]:
+        """The older rows of which one of them may be an echo: the same bytes, and stored not long before."""
+        since = row.last_modified.timestamp() - LATEST
+        return [one for one in self.alike(row) if one.last_modified.timestamp() >= since]

@@ -408,11 +408,10 @@ class Lineage:
         return is_any
 
     async def _is_echo(self, listed: KeyRows, row: ObjectVersion) -> bool:
-        """Whether an older one of the listed rows is the same save.
+        """Whether an older one of the listed rows is the same save, and was stored by another attempt.
 
-        Asks for nothing where no older row has the same bytes. One server's saves of a path are in order, so the first
-        copy cannot lie below a save that this server made before it, and that is no echo itself; mostly the next row
-        is one. Otherwise the nearest rows with these bytes are asked for.
+        Asks for nothing where no older row has the same bytes. Where one has the attempt of this row, too, this row is
+        a copy that somebody made on purpose, and that is never left out.
         """
         twins = listed.twins(row)
         if not twins:
@@ -421,16 +420,41 @@ class Lineage:
         mine = self._provenance(row)
         if mine is None:
             return False
-        if not self._is_among(mine, twins) and any(self._is_unknown(twin) for twin in twins):
-            near = list(itertools.islice(listed.older(row), REACH))
-            await self._learn(near[:1])
-            possible = itertools.takewhile(lambda one: listed.twins(one) or not self._is_earlier(one, mine), near)
-            names = {one.version_id for one in possible}
-            await self._learn(twin for twin in twins if twin.version_id in names)
-        return self._is_among(mine, twins)
+        if not self._copies(mine, twins):
+            await self._learn_copies(listed, row, mine, twins)
+        copies = self._copies(mine, twins)
+        if not copies or self._has_attempt(mine, copies):
+            return False
+        # It may be the copy of an echo, or of what has one: then the row with its attempt lies near that one.
+        alike = listed.alike(row)
+        await self._learn_copies(listed, row, mine, alike)
+        await self._learn_copies(listed, copies[-1], mine, alike)
+        return not self._has_attempt(mine, self._copies(mine, alike))
 
-    def _is_among(self, mine: Provenance, rows: Iterable[ObjectVersion]) -> bool:
-        return any(theirs.record_id == mine.record_id for row in rows if (theirs := self._provenance(row)) is not None)
+    async def _learn_copies(
+        self, listed: KeyRows, row: ObjectVersion, mine: Provenance, wanted: list[ObjectVersion]
+    ) -> None:
+        """Look at those of the wanted rows that lie near below a row and may hold the same save.
+
+        One server's saves of a path are in order, so none of these lies below a save that this server made before it,
+        and that is no echo itself; mostly the next row is one.
+        """
+        if not any(self._is_unknown(one) for one in wanted):
+            return
+        near = list(itertools.islice(listed.older(row), REACH))
+        await self._learn(near[:1])
+        possible = itertools.takewhile(lambda one: listed.twins(one) or not self._is_earlier(one, mine), near)
+        names = {one.version_id for one in possible}
+        await self._learn(one for one in wanted if one.version_id in names)
+
+    def _copies(self, mine: Provenance, rows: Iterable[ObjectVersion]) -> list[ObjectVersion]:
+        """Those of the rows that are known to hold the same save."""
+        found = ((row, self._provenance(row)) for row in rows)
+        return [row for row, theirs in found if theirs is not None and theirs.record_id == mine.record_id]
+
+    def _has_attempt(self, mine: Provenance, copies: Iterable[ObjectVersion]) -> bool:
+        found = (self._provenance(row) for row in copies)
+        return any(theirs is not None and theirs.attempt == mine.attempt for theirs in found)
 
     def _is_unknown(self, row: ObjectVersion) -> bool:
         return (row.key, row.version_id) not in self._known
@@ -475,14 +499,14 @@ class Lineage:
         stream.is_listed = True
         if stream.bounds is None:
             rows, stream.is_complete = await list_key(
-                self._store, stream.key, stream.after, min(wanted + 1 + REACH, LARGEST_PAGE), least=wanted + 1
+                self._store, stream.key, stream.after, min(wanted + 1 + 2 * REACH, LARGEST_PAGE), least=wanted + 1
             )
             stream.listed.extend(rows)
             stream.rows.extend(rows)
             return
         after = stream.after
         # Where an earlier name's span begins is looked for on the same pages, however few rows are wanted.
-        size = min(wanted + 1 + REACH, LARGEST_PAGE) if stream.is_placed else LARGEST_PAGE
+        size = min(wanted + 1 + 2 * REACH, LARGEST_PAGE) if stream.is_placed else LARGEST_PAGE
         while True:
             listed, stream.is_complete = await list_key(self._store, stream.key, after, size, least=wanted + 1)
             stream.listed.extend(listed)

@@ -2,7 +2,7 @@
 
 User metadata of S3 is ASCII and at most 2 KB, names and values together (S3 User Guide, "Working with object
 metadata"). What is not plain ASCII travels as ``b64.`` and base64url; what does not fit is left out, the least needed
-first. The record id, the SHA-256 and the sequence always fit.
+first. The record id, the SHA-256, the attempt and the sequence always fit.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")
 _FIELDS = {
     "record_id": "record",
     "sha256": "sha256",
+    "attempt": "attempt",
     "instance": "instance",
     "generation": "generation",
     "sequence": "sequence",
@@ -80,6 +81,9 @@ class Provenance:
     previous_key, previous_record : str
         The key that a renamed path had before, and the record of its last save there as far as this server knows it.
         A record without a key: the file is new and goes on under its path, where it was deleted. Otherwise empty.
+    attempt : str
+        Random name of one attempt to store the save, where an earlier one may have been sent; of the first, and in the
+        outbox, it is empty. One attempt is stored once at most: versions that share it, too, were copied on purpose.
     """
 
     record_id: str
@@ -97,6 +101,7 @@ class Provenance:
     previous_record: str = ""
     from_key: str = ""
     from_version: str = ""
+    attempt: str = ""
 
     @property
     def origin(self) -> str:

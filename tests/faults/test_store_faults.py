@@ -13,6 +13,7 @@ import pytest
 from bookstore import shipper
 from bookstore.errors import StoreUnreachable
 from bookstore.retry import wait_after
+from bookstore.storage.s3 import S3Store
 from bookstore.versions import Versions
 from ci.archive_scene import Scene, until, violations
 from ci.bucket import Bucket
@@ -232,6 +233,9 @@ async def test_a_late_save_that_is_stored_again_after_the_bytes_before_it_came_b
             await scene.service.flush(10.0)
             assert proxy.deliver_late() == 1
             assert bucket.versions("workspace/a.ipynb") == [first, second, first, second]
+            stored = await attempts(scene.store, bucket, "workspace/a.ipynb")
+            assert stored[::2] == ["", ""]
+            assert stored[1] != stored[3] == "", "what arrived late is the first attempt, and the other tells so"
             echo = bucket.rows("workspace/a.ipynb")[-1]["VersionId"]
             versions = Versions(scene.store, "workspace")
             assert await contents(versions, "a.ipynb") == [first, second, first]
@@ -259,12 +263,40 @@ async def test_a_rename_back_that_arrives_twice_is_shown_once(tmp_path, bucket, 
             await scene.service.flush(10.0)
             assert proxy.deliver_late() == 1
             assert bucket.versions("workspace/a.ipynb") == [content] * 3
+            _, again, late = await attempts(scene.store, bucket, "workspace/a.ipynb")
+            assert again != late == ""
             shown = (await Versions(scene.store, "workspace").history("a.ipynb")).versions
     assert [(one.path, one.reason) for one in shown] == [
         ("a.ipynb", "rename"),
         ("b.ipynb", "rename"),
         ("a.ipynb", "save"),
     ]
+
+
+async def test_a_version_that_somebody_puts_back_is_shown_and_is_the_newest(tmp_path, bucket, seed):
+    """A copy onto the same key takes the metadata along, as a late PUT does, and is another writer's version."""
+    async with Scene(tmp_path, bucket, waits=WAITS) as scene:
+        good = await scene.save("a.ipynb", "good")
+        await scene.service.flush(10.0)
+        broken = await scene.save("a.ipynb", "broken")
+        await scene.service.flush(10.0)
+        key = "workspace/a.ipynb"
+        source = bucket.rows(key)[0]["VersionId"]
+        with bucket.server.client() as client:
+            copied = client.copy_object(
+                Bucket=bucket.name, Key=key, CopySource={"Bucket": bucket.name, "Key": key, "VersionId": source}
+            )
+        versions = Versions(scene.store, "workspace")
+        assert await contents(versions, "a.ipynb") == [good, broken, good]
+        newest = await versions.newest("a.ipynb")
+        assert newest is not None
+        assert (newest.version_id, newest.is_latest) == (copied["VersionId"], True)
+
+
+async def attempts(store: S3Store, bucket: Bucket, key: str) -> list[str]:
+    """Which attempt stored each version of a key, the oldest first; empty for a first one."""
+    heads = [await store.head(key, row["VersionId"]) for row in bucket.rows(key)]
+    return [head.metadata.get("bookstore-attempt", "") for head in heads]
 
 
 async def contents(versions: Versions, path: str) -> list[bytes]:

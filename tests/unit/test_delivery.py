@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections import Counter
 from dataclasses import replace
@@ -225,6 +226,51 @@ async def test_a_save_that_did_not_arrive_is_stored_by_the_next_attempt(scene):
     assert await scene.history() == [b"1", b"2"]
 
 
+async def _carried(scene: _Scene) -> Provenance:
+    carried = from_metadata((await scene.store.head(KEY)).metadata)
+    assert carried is not None
+    return carried
+
+
+async def test_a_first_attempt_carries_no_name_of_its_own(scene):
+    for content in (b"1", b"2"):
+        parcel = scene.saves.make(content)
+        assert await scene.send(parcel) == "stored"
+        assert "bookstore-attempt" not in (await scene.store.head(KEY)).metadata
+        assert await _carried(scene) == parcel.entry.provenance
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+async def test_each_further_attempt_carries_a_new_name_and_leaves_the_entry_as_it_is(earlier):
+    scene = _Scene(_Late())
+    for number in range(earlier):
+        await scene.save(b"%d" % number)
+    parcel = scene.saves.make(b"new")
+    entry = parcel.entry
+    for _ in range(3):
+        scene.store.hold_next = True
+        with pytest.raises(StoreTimeout):
+            await scene.send(parcel)
+    assert await scene.send(parcel) == "stored"
+    sent = [options["metadata"].get("bookstore-attempt", "") for _, _, options in scene.store.held]
+    carried = await _carried(scene)
+    attempts = [*sent, carried.attempt]
+    assert attempts[0] == ""
+    assert all(re.fullmatch("[0-9a-f]{8}", attempt) for attempt in attempts[1:])
+    assert len(set(attempts)) == 4
+    assert replace(carried, attempt="") == parcel.entry.provenance
+    assert parcel.entry == entry
+    assert entry.provenance.attempt == ""
+
+
+async def test_what_is_sent_again_after_a_lost_race_carries_an_attempt(scene):
+    await scene.save(b"1")
+    other = _Saves("/home/other", "other")
+    await scene.send(other.make(b"theirs"), scene.another_courier("/home/other"))
+    assert await scene.save(b"2") == "stored"
+    assert (await _carried(scene)).attempt != ""
+
+
 async def test_a_lost_answer_is_found_below_what_another_writer_put_on_top(scene):
     parcel = scene.saves.make(b"new")
     scene.lose_answer()
@@ -357,6 +403,7 @@ async def test_an_adopted_save_that_was_not_stored_is_stored(scene):
     adopted = scene.saves.make(b"1")
     adopted.uncertain = True
     assert await scene.send(adopted) == "stored"
+    assert (await _carried(scene)).attempt != "", "its owner may have sent it"
 
 
 async def test_the_search_ends_at_an_earlier_save_of_the_same_server(scene):
@@ -638,7 +685,7 @@ async def test_where_listing_is_forbidden_bytes_that_may_be_an_old_saves_are_sto
 
 async def _land_late(scene: _Scene, parcel: Parcel) -> None:
     """Let an attempt that was given up arrive, on top of newer saves."""
-    provenance = parcel.entry.provenance
+    provenance = replace(parcel.entry.provenance, attempt="00c0ffee")
     await scene.store.put(KEY, parcel.content, sha256=provenance.sha256, metadata=to_metadata(provenance))
 
 
@@ -760,6 +807,67 @@ async def test_a_store_that_tells_is_only_read():
     await scene.courier.check_bucket()
     assert scene.requests()["PutObject"] == 0
     assert scene.courier.is_versioned
+
+
+class _SlowGlance(MemoryStore):
+    """An early look ends when it is let go, and may fail or tell something else than a probe."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.let_go, self.began = asyncio.Event(), asyncio.Event()
+        self.tells: object = Versioning.ENABLED
+
+    async def glance(self):
+        self.began.set()
+        await self.let_go.wait()
+        if isinstance(self.tells, Exception):
+            raise self.tells
+        return replace(await super().probe(), versioning=self.tells)
+
+
+@pytest.mark.parametrize("tells", [Versioning.ENABLED, Versioning.OFF, Versioning.UNKNOWN, StoreUnreachable("away")])
+async def test_a_delivery_goes_on_while_an_early_look_hangs_and_knows_better(tells):
+    scene = _Scene(_SlowGlance())
+    scene.store.tells = tells
+    look = asyncio.create_task(scene.courier.check_bucket(early=True))
+    await scene.store.began.wait()
+    assert await asyncio.wait_for(scene.save(b"1"), 5) == "stored"
+    assert not look.done()
+    scene.requests()
+    scene.store.let_go.set()
+    await look
+    assert scene.courier.is_versioned
+    assert scene.requests()["PutObject"] == 0
+
+
+async def test_an_early_look_does_not_unsay_that_the_bucket_keeps_no_versions():
+    scene = _Scene(_SlowGlance(versioning=Versioning.OFF))
+    look = asyncio.create_task(scene.courier.check_bucket(early=True))
+    await scene.store.began.wait()
+    with pytest.raises(BucketNotVersioned):
+        await asyncio.wait_for(scene.save(b"1"), 5)
+    scene.store.let_go.set()
+    with pytest.raises(BucketNotVersioned):
+        await look
+    assert not scene.courier.is_versioned
+
+
+async def test_an_early_look_alone_tells_what_it_sees():
+    scene = _Scene(_SlowGlance())
+    scene.store.let_go.set()
+    scene.store.tells = StoreUnreachable("away")
+    with pytest.raises(StoreUnreachable):
+        await scene.courier.check_bucket(early=True)
+    scene.store.tells = Versioning.SUSPENDED
+    with pytest.raises(BucketNotVersioned):
+        await scene.courier.check_bucket(early=True)
+    assert not scene.courier.is_versioned
+    scene.store.tells = Versioning.ENABLED
+    await scene.courier.check_bucket(early=True)
+    assert scene.courier.is_versioned
+    scene.requests()
+    await scene.save(b"1")
+    assert "GetBucketVersioning" not in scene.requests()
 
 
 @pytest.mark.parametrize("error", [BucketMissing, AccessDenied, StoreUnreachable])

@@ -52,6 +52,15 @@ def test_an_entry_comes_back_as_it_was_written(content, path, key, user, root, s
     assert bytes_back == content
 
 
+def test_an_entry_of_a_server_that_knew_no_attempts_is_read():
+    entry = _entry(b"x")
+    provenance = {name: value for name, value in entry.provenance.to_dict().items() if name != "attempt"}
+    fields = {"path": entry.path, "key": entry.key, "size": entry.size, "provenance": provenance}
+    header = _with_checksum(json.dumps(fields, sort_keys=True).encode())
+    assert decode(header + b"x") == (entry, memoryview(b"x"))
+    assert decode_header(header) == entry
+
+
 def test_the_content_is_not_copied():
     data = _whole(b"x" * 1000)
     _, content = decode(data)

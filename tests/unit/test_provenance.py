@@ -54,6 +54,7 @@ def _provenances(texts):
         source=st.sampled_from(["file", "model"]),
         reason=st.sampled_from(["save", "rename", "copy", "restore", "upload"]),
         previous_key=texts,
+        attempt=st.sampled_from(["", "00c0ffee"]),
     )
 
 
@@ -97,7 +98,17 @@ def test_metadata_is_what_a_header_can_carry(provenance):
 def test_the_essential_always_survives(provenance):
     back = from_metadata(to_metadata(provenance))
     assert back is not None
-    for name in ("record_id", "sha256", "instance", "generation", "sequence", "saved_at", "reason", "source"):
+    for name in (
+        "record_id",
+        "sha256",
+        "instance",
+        "generation",
+        "sequence",
+        "saved_at",
+        "reason",
+        "source",
+        "attempt",
+    ):
         assert getattr(back, name) == getattr(provenance, name)
 
 
@@ -127,6 +138,13 @@ def test_plain_text_is_readable_in_a_console_of_the_store():
     assert metadata["bookstore-user"] == "ada"
     assert metadata["bookstore-saved"] == "2023-11-14T22:13:20.123456+00:00"
     assert metadata["bookstore-previous-key"] == "workspace/old.ipynb"
+
+
+def test_only_an_attempt_that_has_a_name_costs_a_header():
+    first, again = to_metadata(_WHOLE), to_metadata(replace(_WHOLE, attempt="00c0ffee"))
+    assert again == {**first, "bookstore-attempt": "00c0ffee"}
+    assert "bookstore-attempt" not in first
+    assert from_metadata(again) == replace(_WHOLE, attempt="00c0ffee")
 
 
 def test_other_metadata_beside_ours_does_no_harm():
@@ -186,6 +204,11 @@ def test_garbage_never_raises(metadata):
 @given(_provenances(_ANY_TEXT))
 def test_the_form_for_json_leads_back(provenance):
     assert Provenance.from_dict({**provenance.to_dict(), "of_a_later_release": 1}) == provenance
+
+
+def test_what_was_queued_before_there_were_attempts_has_none():
+    earlier = {name: value for name, value in _WHOLE.to_dict().items() if name != "attempt"}
+    assert Provenance.from_dict(earlier) == _WHOLE
 
 
 def test_the_origin_is_host_and_root():

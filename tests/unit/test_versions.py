@@ -56,6 +56,12 @@ class Save:
     content: bytes
     provenance: Provenance
     number: int = 0
+    attempts: Iterator[int] = field(default_factory=itertools.count)
+
+    def attempt(self) -> Provenance:
+        """What its next attempt carries: the first no name of its own, any other a new one."""
+        number = next(self.attempts)
+        return replace(self.provenance, attempt=f"{number:08x}" if number else "")
 
 
 @dataclass
@@ -105,7 +111,7 @@ class Server:
             key_of(save.path),
             save.content,
             sha256=hashlib.sha256(save.content).hexdigest(),
-            metadata=to_metadata(save.provenance),
+            metadata=to_metadata(save.attempt()),
         )
         assert receipt.version_id is not None
         return receipt.version_id
@@ -750,7 +756,75 @@ async def test_an_echo_under_an_earlier_name_is_located(versions, server):
     assert (located.path, located.version_id) == ("old", echo)
 
 
-async def test_what_carries_a_record_id_hours_later_was_copied_on_purpose_and_is_shown(versions, server, store):
+async def copy_onto_itself(store: MemoryStore, path: str, version_id: str) -> str:
+    """Put an old version back as `aws s3api copy-object` does, with its metadata."""
+    receipt = await store.copy(key_of(path), key_of(path), source_version_id=version_id)
+    assert receipt.version_id is not None
+    return receipt.version_id
+
+
+@pytest.mark.parametrize("minutes", [0, 10, 50, 200])
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_an_old_version_that_somebody_put_back_is_shown_and_is_the_newest(
+    versions, server, store, minutes, attempts
+):
+    good = server.take("a", b"good")
+    for _ in range(attempts - 1):
+        good.attempt()  # did not arrive
+    expected = [await server.ship(good), await server.save("a", b"broken")]
+    store._clock.now += timedelta(minutes=minutes)
+    expected.append(await copy_onto_itself(store, "a", expected[0]))
+    await _assert_whole(versions, "a", expected)
+    newest = await versions.newest("a")
+    assert newest is not None
+    assert (newest.version_id, newest.is_latest) == (expected[-1], True)
+    assert await versions.read(newest, limit=10) == b"good"
+    bare = await versions.history("a", limit=2, details=False)
+    assert ids(bare) == expected[:0:-1]
+    expected.append(await copy_onto_itself(store, "a", expected[-1]))
+    await _assert_whole(Versions(store, PREFIX), "a", expected)
+
+
+@pytest.mark.parametrize("source", [0, 1], ids=["version", "echo"])
+@pytest.mark.parametrize("minutes", [1, 50])
+@pytest.mark.parametrize("between", [0, 3, 30, 31, 40])
+async def test_a_copy_of_what_arrived_twice_is_shown_and_its_echo_is_not(
+    versions, server, store, source, minutes, between
+):
+    twice = server.take("a", b"B")
+    late = twice.attempt()  # this one arrives after the second
+    stored = [await server.ship(twice)]
+    expected = [stored[0], await server.save("a", b"A")]
+    store._clock.now += timedelta(minutes=50)
+    receipt = await store.put(key_of("a"), b"B", sha256=late.sha256, metadata=to_metadata(late))
+    stored.append(receipt.version_id)
+    expected += [await server.save("a") for _ in range(between)]
+    store._clock.now += timedelta(minutes=minutes)
+    expected.append(await copy_onto_itself(store, "a", stored[source]))
+    for limit in (1, 2, 50):
+        fresh = Versions(store, PREFIX)
+        assert [one.version_id for one in await whole(fresh, "a", limit)] == expected[::-1]
+    newest = await Versions(store, PREFIX).newest("a")
+    assert newest is not None
+    assert newest.version_id == expected[-1]
+    await _assert_whole(versions, "a", expected)
+
+
+async def test_a_large_first_page_without_details_shows_what_somebody_put_back(versions, server, store):
+    saved = [await server.save("a", b"x" * number) for number in range(300)]
+    copy = await copy_onto_itself(store, "a", saved[-2])
+    page = await versions.history("a", limit=200, details=False)
+    assert ids(page) == [copy, *saved[:100:-1]]
+
+
+async def test_a_rename_that_somebody_put_back_is_followed_once(versions, server, store):
+    expected = [await server.save("old", b"1"), await server.rename("old", "a", b"2"), await server.save("a", b"3")]
+    expected.append(await copy_onto_itself(store, "a", expected[1]))
+    assert {one.version_id for one in await whole(versions, "a")} == set(expected)
+    assert len(await whole(versions, "a", 1)) == len(expected)
+
+
+async def test_what_carries_a_record_id_hours_later_is_shown(versions, server, store):
     copied = server.take("a", b"B")
     expected = [await server.ship(copied), await server.save("a", b"A")]
     store._clock.now += timedelta(hours=2)
@@ -1101,7 +1175,7 @@ def test_any_life_of_a_notebook_is_told_whole_and_in_order_whatever_the_page(ste
 
 _WRITES = st.lists(
     st.tuples(
-        st.sampled_from(["save", "rename", "foreign", "marker", "late", "echo"]),
+        st.sampled_from(["save", "rename", "foreign", "marker", "late", "echo", "copy"]),
         st.sampled_from(_NAMES),
         st.sampled_from(_NAMES),
         st.integers(0, 1),
@@ -1140,6 +1214,10 @@ def test_whoever_wrote_what_pages_of_any_size_show_the_same(writes, limit, detai
                 await server.rename(name, other)
             elif kind == "foreign":
                 await put_foreign(store, name, b"%d" % pause)
+            elif kind == "copy":
+                rows = (await store.list_versions(key_of(name))).versions
+                for row in [row for row in rows if not row.is_delete_marker][_NAMES.index(other) :][:1]:
+                    await copy_onto_itself(store, name, row.version_id)
             else:
                 store.delete(key_of(name))
         for path in _NAMES:
