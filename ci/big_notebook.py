@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -34,9 +35,12 @@ MEMORY: Final = 3.0
 #: Seconds between two ticks of the gauge.
 TICK: Final = 0.001
 
-#: How often it is measured, until all is as it should be. What the product does is there every time; other work on the
-#: machine only ever adds to it, so the least of all rounds counts.
-ROUNDS: Final = 5
+#: By how much of what Jupyter's own manager takes a tick may come later with archiving, where that is more than
+#: `LOOP_MS`: on a machine that is busy with other work everything takes longer.
+STALL_SHARE: Final = 0.5
+
+#: How often it is measured; the median counts, so that neither a lucky round nor one that met other work decides.
+ROUNDS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -223,8 +227,8 @@ async def _work(job: Job) -> list[dict[str, dict[str, float]]]:
         await shipped()
         if job.mutation:
             exec(compile(job.mutation, "mutation", "exec"), {})  # noqa: S102 - a test's own
-        while len(rounds) < job.rounds and (not rounds or violations(*least(rounds))):
-            path = f"{len(rounds)}.ipynb"
+        for number in range(job.rounds):
+            path = f"{number}.ipynb"
             rounds.append(
                 {
                     "plain": await _measure(plain, path, document, nothing),
@@ -234,13 +238,18 @@ async def _work(job: Job) -> list[dict[str, dict[str, float]]]:
     return rounds
 
 
-def least(rounds: Sequence[Mapping[str, Mapping[str, float]]]) -> tuple[dict[str, float], dict[str, float]]:
-    """The least of every measure: without archiving, and with it."""
+def median(rounds: Sequence[Mapping[str, Mapping[str, float]]]) -> tuple[dict[str, float], dict[str, float]]:
+    """The median of every measure: without archiving, and with it."""
 
-    def least_of(kind: str) -> dict[str, float]:
-        return {name: min(found[kind][name] for found in rounds) for name in rounds[0][kind]}
+    def median_of(kind: str) -> dict[str, float]:
+        return {name: statistics.median(found[kind][name] for found in rounds) for name in rounds[0][kind]}
 
-    return least_of("plain"), least_of("archiving")
+    return median_of("plain"), median_of("archiving")
+
+
+def stall_allowed(plain: Mapping[str, float]) -> float:
+    """Milliseconds by which a tick may come later than without archiving."""
+    return max(LOOP_MS, STALL_SHARE * plain["stall_ms"])
 
 
 def violations(plain: Mapping[str, float], ours: Mapping[str, float]) -> list[str]:
@@ -248,8 +257,7 @@ def violations(plain: Mapping[str, float], ours: Mapping[str, float]) -> list[st
     wrong = []
     if ours["busy_ms"] > LOOP_MS:
         wrong.append(f"bookstore computed on the event loop for {ours['busy_ms']:.0f} ms")
-    # On a machine that is busy with other work everything takes longer, what Jupyter does by itself as well.
-    if ours["stall_ms"] > plain["stall_ms"] + max(LOOP_MS, plain["stall_ms"] / 2):
+    if ours["stall_ms"] - plain["stall_ms"] > stall_allowed(plain):
         stalls = f"{ours['stall_ms']:.0f} ms, without archiving {plain['stall_ms']:.0f} ms"
         wrong.append(f"the event loop stood still {stalls}")
     if ours["memory"] > MEMORY:
@@ -296,7 +304,7 @@ def check_big_notebook(
     if done.returncode:
         raise RuntimeError(f"the process that saves ended with {done.returncode}:\n{done.stderr[-2000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
-    plain, ours = least(found)
+    plain, ours = median(found)
     wrong = violations(plain, ours)
     for number in range(len(found)):
         name = f"{number}.ipynb"
@@ -307,6 +315,8 @@ def check_big_notebook(
         "busy_ms": round(ours["busy_ms"], 1),
         "stall_ms": round(ours["stall_ms"]),
         "stall_without_ms": round(plain["stall_ms"]),
+        "stall_more_ms": round(ours["stall_ms"] - plain["stall_ms"]),
+        "stall_more_allowed_ms": round(stall_allowed(plain)),
         "memory": round(ours["memory"], 2),
         "memory_without": round(plain["memory"], 2),
         "rounds": len(found),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ci.resilience import Run
+from ci.resilience import FOLDER, Run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,13 +24,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
 
 
+LONG_ONLY = "takes minutes: run it with --long (tox -e faults)"
+
+
+@pytest.hookimpl(tryfirst=True)  # before any are deselected
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _write_collected(config, items)
     if config.getoption("long", default=False):
         return
-    skip = pytest.mark.skip(reason="takes minutes: run it with --long (tox -e faults)")
+    skip = pytest.mark.skip(reason=LONG_ONLY)
     for item in items:
         if item.get_closest_marker("long") is not None:
             item.add_marker(skip)
+
+
+def _write_collected(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Write down which tests there are, so that the report can tell which of them were not run."""
+    # All workers find the same; where there are workers, their master finds nothing.
+    is_first = getattr(config, "workerinput", {"workerid": "gw0"})["workerid"] == "gw0"
+    # Whoever asks for some cases of a function is told of no others.
+    is_whole = not any("::" in argument for argument in config.args) and not config.getoption("lf", default=False)
+    ours = [item.nodeid for item in items if item.nodeid.startswith(FOLDER)]
+    if is_first and is_whole and ours:
+        _write(config, {"collected": ours})
 
 
 @pytest.hookimpl(wrapper=True)
@@ -40,9 +56,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     used = dict(item.user_properties).get("seed")
     if report.failed or (report.when == "call" and report.passed):
         _write(item.config, {"test": item.nodeid, "passed": report.passed})
+    elif report.skipped and (reason := _reason(report)) != LONG_ONLY:
+        _write(item.config, {"test": item.nodeid, "skipped": reason})
     if report.failed and used is not None:
         report.sections.append(("Seed", f"seed {used}; to repeat it: {command_of(item, used)}"))
     return report
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Why a test was skipped."""
+    # Where, which line, and "Skipped: why"; a test that was expected to fail has a traceback there.
+    told = report.longrepr[2] if isinstance(report.longrepr, tuple) else getattr(report, "wasxfail", "")
+    return str(told).removeprefix("Skipped: ")
 
 
 def command_of(item: pytest.Item, seed: int | None) -> str:
@@ -87,7 +112,7 @@ def report(request: pytest.FixtureRequest) -> Callable[..., None]:
         used = dict(request.node.user_properties).get("seed")
         command = command_of(request.node, used)
         line = {"test": request.node.nodeid, "row": row, "figure": figure, "seed": used, "command": command}
-        Run().add(line)
+        Run(is_new=True).add(line)
         _write(request.config, line)
 
     return add
@@ -96,5 +121,6 @@ def report(request: pytest.FixtureRequest) -> Callable[..., None]:
 def _write(config: pytest.Config, line: dict[str, Any]) -> None:
     file = config.getoption("report", default=None)
     if file is not None:
-        with open(file, "a", encoding="utf-8") as lines:  # noqa: PTH123 - as the option has it
-            lines.write(json.dumps(line) + "\n")
+        # In one go: other workers write to it too.
+        with open(file, "ab", buffering=0) as lines:  # noqa: PTH123 - as the option has it
+            lines.write(json.dumps(line).encode() + b"\n")

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -103,6 +104,10 @@ def passed(test, passed=True):
     return {"test": FOLDER + test, "passed": passed}
 
 
+def found(*tests):
+    return {"collected": [FOLDER + test for test in tests]}
+
+
 def read_lines(*lines):
     return read(map(json.dumps, lines))
 
@@ -130,9 +135,10 @@ def test_a_row_tells_its_figures_its_seed_its_command_and_what_was_caught():
 
 def test_the_long_form_stands_for_the_short_one():
     proof = KILLS.proofs[0]
-    lines = [kills_line(kills=3), passed(proof.short), *map(passed, KILLS.mutations.values())]
+    lines = [found(proof.short, proof.long)]
+    lines += [kills_line(kills=3), passed(proof.short), *map(passed, KILLS.mutations.values())]
     assert mark(KILLS, read_lines(*lines)) == PARTLY
-    lines = [kills_line(proof.long, long=True, kills=200), passed(proof.long), *lines]
+    lines = [lines[0], kills_line(proof.long, long=True, kills=200), passed(proof.long), *lines[1:]]
     assert mark(KILLS, read_lines(*lines)) == HELD
     assert mark(KILLS, read_lines(*lines[:-1])) == PARTLY
     text = section(KILLS, read_lines(*lines))
@@ -150,6 +156,104 @@ def test_a_row_does_not_hold_if(what):
         "a mutation was not caught": [passed(short), passed(mutation, False)],
     }
     assert mark(KILLS, read_lines(kills_line(kills=3), *further[what])) == FAILED
+
+
+def whole_run(*cases, figure=None):
+    """All of the row of kills was run, in these cases of its long form."""
+    proof = KILLS.proofs[0]
+    tests = [f"{proof.long}[{case}]" for case in cases]
+    lines = [kills_line(proof.short), passed(proof.short), *map(passed, KILLS.mutations.values())]
+    for test in tests:
+        lines += [kills_line(test, long=True, **(figure or {})), passed(test)]
+    return lines
+
+
+def all_of(*cases):
+    proof = KILLS.proofs[0]
+    return found(proof.short, *(f"{proof.long}[{case}]" for case in cases))
+
+
+def test_a_row_holds_only_if_every_case_that_was_found_was_run():
+    assert mark(KILLS, read_lines(all_of("a", "b"), *whole_run("a", "b"))) == HELD
+    run = read_lines(all_of("a", "b", "c"), *whole_run("a"))
+    assert mark(KILLS, run) == PARTLY
+    assert f"{NOT_RUN}: 2 of 4 cases" in section(KILLS, run)
+
+
+def test_a_row_of_which_nobody_wrote_down_what_there_is_holds_as_far_as_it_was_run():
+    run = read_lines(*whole_run("a", "b"))
+    assert mark(KILLS, run) == PARTLY
+    assert "which cases there are was not written down" in section(KILLS, run)
+
+
+def test_what_cannot_run_there_is_not_asked_for_but_told():
+    skipped = {"test": f"{FOLDER}{KILLS.proofs[0].long}[b]", "skipped": "no such disk"}
+    run = read_lines(all_of("a", "b"), *whole_run("a"), skipped)
+    assert mark(KILLS, run) == HELD
+    assert "skipped: no such disk" in section(KILLS, run)
+
+
+@pytest.mark.parametrize("kind", resilience.MUST_BE_ZERO)
+def test_a_figure_that_counts_what_must_never_be_is_a_row_that_does_not_hold(kind):
+    run = read_lines(all_of("a"), *whole_run("a", figure={kind: 7}))
+    assert mark(KILLS, run) == FAILED
+    assert f"7 {kind}" in section(KILLS, run)
+
+
+def test_a_case_that_is_there_no_more_is_not_asked_for():
+    assert mark(KILLS, read_lines(all_of("a", "old"), all_of("a"), *whole_run("a"))) == HELD
+
+
+def test_a_test_that_is_broken_off_when_it_runs_once_more_has_not_passed():
+    short = KILLS.proofs[0].short
+    assert mark(KILLS, read_lines(kills_line(kills=1), passed(short), kills_line(kills=2))) == FAILED
+
+
+def test_of_several_reports_the_later_one_counts(tmp_path, capsys):
+    short, files = KILLS.proofs[0].short, [tmp_path / name for name in ("1.jsonl", "2.jsonl")]
+    files[0].write_text("".join(json.dumps(line) + "\n" for line in (kills_line(kills=1), passed(short, False))))
+    files[1].write_text("".join(json.dumps(line) + "\n" for line in (kills_line(kills=2), passed(short))))
+    output = tmp_path / "page.md"
+    assert resilience.main([*map(str, files), "--output", str(output)]) == 0
+    assert f"| {KILLS.name} | {KILLS.bar} | {PARTLY} |" in output.read_text()
+    assert "2 kills" in output.read_text()
+    assert resilience.main([*map(str, reversed(files)), "--output", str(output)]) == 0
+    assert f"| {KILLS.name} | {KILLS.bar} | {FAILED} |" in output.read_text()
+
+
+def test_an_older_figure_may_lack_what_stands_in_brackets_a_new_one_may_not():
+    test = OUTAGE.proofs[0].short
+    names = ("saves", "failed_saves", "bytes", "p50_up_ms", "p50_down_ms", "p99_up_ms", "p99_down_ms")
+    figure = dict.fromkeys((*names, "p99_down_minus_up_ms", "drained_after_s", "violations"), 0)
+    line = {"test": FOLDER + test, "row": OUTAGE.name, "figure": figure, "seed": 1, "command": f"pytest {FOLDER}{test}"}
+    assert "0 ms above normal (median" in section(OUTAGE, read_lines(line))
+    with pytest.raises(BrokenReport, match="slower_allowed_ms"):
+        resilience.Run(is_new=True).add(line)
+    figure["slower_allowed_ms"] = 250.0
+    assert "above normal, where this form allows 250.0 ms (median" in section(OUTAGE, read_lines(line))
+
+
+@pytest.mark.parametrize(
+    ("session", "is_written"),
+    [
+        ({}, True),
+        ({"workerinput": {"workerid": "gw0"}}, True),
+        ({"workerinput": {"workerid": "gw1"}}, False),
+        ({"args": ["tests/faults/test_kills.py::test_a"]}, False),
+        ({"lf": True}, False),
+    ],
+    ids=["all", "first worker", "another worker", "some cases only", "what failed only"],
+)
+def test_a_session_that_finds_all_tests_writes_down_once_which_there_are(request, tmp_path, session, is_written):
+    plugins = request.config.pluginmanager.get_plugins()
+    ours = next(plugin for plugin in plugins if str(getattr(plugin, "__file__", "")) == str(HERE / "conftest.py"))
+    report = tmp_path / "report.jsonl"
+    options = {"report": str(report), "long": True, "lf": session.pop("lf", False)}
+    config = SimpleNamespace(getoption=lambda name, default=None: options.get(name, default), **{"args": [], **session})
+    items = [SimpleNamespace(nodeid=test) for test in (f"{FOLDER}test_a.py::test_b[c]", "tests/unit/test_d.py::test_e")]
+    ours.pytest_collection_modifyitems(config, items)
+    lines = report.read_text().splitlines() if report.exists() else []
+    assert lines == ([json.dumps(found("test_a.py::test_b[c]"))] if is_written else [])
 
 
 def test_the_last_run_of_a_test_counts():
@@ -196,6 +300,8 @@ def test_the_cases_of_a_row_are_told_together():
         (json.dumps(kills_line(kills="many")), "not all of it are numbers"),
         (json.dumps({"test": "tests/unit/test_a.py::test_b", "passed": True}), "is not in tests/faults/"),
         (json.dumps({"test": f"{FOLDER}test_a.py::test_b"}), "'passed' is None"),
+        (json.dumps({"test": f"{FOLDER}test_a.py::test_b", "skipped": None}), "'skipped' is None"),
+        (json.dumps({"collected": f"{FOLDER}test_a.py::test_b"}), "which is no list of tests"),
     ],
 )
 def test_a_line_that_is_none_of_ours_is_refused_by_its_number(tmp_path, capsys, line, said):

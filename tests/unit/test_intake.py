@@ -351,3 +351,34 @@ def test_a_disk_without_room_beyond_the_reserve_is_told_as_full(make_outbox):
     assert not scene.take(b"x").is_protected
     assert isinstance(scene.reports[0], OutboxFull)
     assert not isinstance(scene.reports[0], OutboxUnavailable)
+
+
+def held_by(error):
+    """What the frames hold that an error, and those behind it, came through."""
+    found = []
+    while error is not None:
+        frames = error.__traceback__
+        while frames is not None:
+            found += frames.tb_frame.f_locals.values()
+            frames = frames.tb_next
+        error = error.__cause__ or error.__context__
+    return found
+
+
+@pytest.mark.parametrize("way", ["a save", "a later try", "an error by itself"])
+def test_what_is_wrong_with_the_outbox_keeps_no_save_in_memory(scene, disk, way):
+    """The trouble is kept until the outbox takes saves again: for as long, it would hold the save that it refused."""
+    disk.faults["write"] = FULL
+    parcel = scene.take(b"content" * 20)
+    if way == "a later try":
+        scene.intake.note(None)
+        assert not scene.intake.protect(parcel)
+    elif way == "an error by itself":
+        scene.intake.note(None)
+        with pytest.raises(OutboxFull) as raised:
+            scene.outbox.put(parcel.entry, parcel.content)
+        scene.intake.note(raised.value)
+    assert isinstance(scene.intake.trouble, OutboxFull)
+    assert scene.intake.trouble.__cause__ is not None, "what was behind it is still told"
+    for kept in (scene.intake.trouble, scene.reports[-1]):
+        assert held_by(kept) == []

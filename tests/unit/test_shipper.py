@@ -53,6 +53,10 @@ from bookstore.storage.memory import MemoryStore
 BROKEN = OSError(errno.EIO, os.strerror(errno.EIO))
 
 
+def count_aside(outbox):
+    return {kind: len(names) for kind, names in outbox.names_aside().items()}
+
+
 class _Store(MemoryStore):
     """Watches what is under way, and holds PUTs back as told."""
 
@@ -774,7 +778,7 @@ async def test_a_save_that_the_store_refuses_is_set_aside_and_its_path_goes_on(s
     await wait_until(lambda: scene.is_idle)
     assert scene.store.contents() == [b"small"]
     assert scene.aside == [("a.ipynb", "refused")]
-    assert scene.outbox.count_aside() == {"quarantine": 0, "refused": 1}
+    assert count_aside(scene.outbox) == {"quarantine": 0, "refused": 1}
     assert scene.entries() == 0
     assert scene.troubles == []
 
@@ -808,7 +812,7 @@ async def test_a_corrupt_entry_is_quarantined_and_its_path_goes_on(scene, waits,
     await wait_until(lambda: scene.is_idle)
     assert scene.store.contents() == [b"1", b"2"]
     assert scene.aside == [("a.ipynb", "quarantine")]
-    assert scene.outbox.count_aside() == {"quarantine": 1, "refused": 0}
+    assert count_aside(scene.outbox) == {"quarantine": 1, "refused": 0}
     assert len(scene.delivered) == 2
     assert corrupt not in scene.delivered
 
@@ -1239,3 +1243,21 @@ async def test_versioning_switched_off_stops_everything_and_says_so(scene, waits
 def test_corruption_and_paths_without_keys_are_what_is_set_aside():
     assert not EntryCorrupt.transient
     assert not PathError.transient
+
+
+async def test_answers_that_arrive_together_are_dealt_with_in_a_round_each(make_scene, quick, wait_until):
+    """A dozen that were dealt with in one round would hold up the request that somebody waits for."""
+    scene = make_scene(slots=10)
+    scene.store.gate.clear()
+    for number in range(10):
+        scene.shipper.add(scene.unprotected(b"%d" % number, f"{number}.ipynb"))
+    scene.shipper.hurry()
+    await wait_until(lambda: len(scene.store.under_way) == 10)
+    scene.store.gate.set()
+    in_each_round, before = [], 0
+    while len(scene.delivered) < 10:
+        await asyncio.sleep(0)
+        in_each_round.append(len(scene.delivered) - before)
+        before = len(scene.delivered)
+        assert len(in_each_round) < 10_000, "not all were delivered"
+    assert max(in_each_round) == 1
