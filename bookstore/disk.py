@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +22,41 @@ if sys.platform == "darwin":
 
 else:
     _full_sync = os.fsync
+
+
+#: Bytes that are read of a small file at most.
+SMALL = 64 * 1024
+
+#: Flags of open(2) that follow no link and wait for nobody; Windows has neither.
+UNFOLLOWED = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def open_file(path: Path) -> io.FileIO:
+    """Open a file for reading, if it is one: others may have put a link there, or a pipe that nobody writes to.
+
+    Raises
+    ------
+    OSError
+        It is no regular file, or cannot be opened.
+    """
+    fd = os.open(path, os.O_RDONLY | UNFOLLOWED | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    # No buffer: a network disk asks for one of a megabyte, where a kilobyte is wanted.
+    return os.fdopen(fd, "rb", buffering=0)
+
+
+def read_small(path: Path, size: int = SMALL) -> bytes:
+    """The first bytes of a file that another server wrote, or who knows who; all of them, where it is a small one.
+
+    Raises
+    ------
+    OSError
+        It is no regular file, or cannot be read.
+    """
+    with open_file(path) as f:
+        return f.read(size)
 
 
 class Disk:
@@ -75,8 +113,7 @@ class Disk:
 
     def read_start(self, path: Path, size: int) -> bytes:
         """The first bytes of a file."""
-        with path.open("rb", buffering=0) as f:
-            return f.read(size)
+        return read_small(path, size)
 
     def free_bytes(self, path: Path) -> int:
         """How many bytes the user may still write to the disk that holds ``path``."""

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from bookstore.disk import Disk
+from bookstore.disk import Disk, read_small
 from bookstore.errors import EntryCorrupt, EntryGone, OutboxError, OutboxFull, OutboxUnavailable
 from bookstore.outbox_entry import FIRST_LINE_BYTES, Entry, decode, decode_header, encode_header, header_size
 from bookstore.outbox_owner import (
@@ -449,9 +449,9 @@ class Outbox:
             self._disk.write_new(aside.with_suffix(".json"), [json.dumps(note, indent=1).encode("ascii")])
         return aside
 
-    def count_aside(self) -> dict[str, int]:
-        """How many entries are set aside, by kind."""
-        return {kind: _count_entries(self.directory / kind) for kind in (QUARANTINE, REFUSED)}
+    def names_aside(self) -> dict[str, set[str]]:
+        """The names of the entries that are set aside, by kind."""
+        return {kind: _names_of(self.directory / kind) for kind in (QUARANTINE, REFUSED)}
 
     # -- what others left ------------------------------------------------------------------------------------------
 
@@ -621,17 +621,21 @@ def _entries_of(directory: Path) -> list[Path]:
 def read_owner(directory: Path) -> Owner | None:
     """Whose directory it is; None where nothing readable says so."""
     try:
-        owner = Owner.from_json((directory / OWNER_FILE).read_bytes())
+        owner = Owner.from_json(read_small(directory / OWNER_FILE))
         return replace(owner, has_delivered=(directory / DELIVERED_FILE).exists())
     except (OSError, ValueError, TypeError):
         return None
 
 
 def _count_entries(directory: Path) -> int:
+    return len(_names_of(directory))
+
+
+def _names_of(directory: Path) -> set[str]:
     try:
-        return len(entry_files(directory))
+        return {file.name for file in entry_files(directory)}
     except OSError:  # it is not there, or was removed meanwhile
-        return 0
+        return set()
 
 
 @contextlib.contextmanager

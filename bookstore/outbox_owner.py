@@ -22,6 +22,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from bookstore.disk import UNFOLLOWED, read_small
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -131,7 +133,7 @@ class DirectoryLock:
 
     def acquire(self) -> bool:
         """Try to take the lock, without waiting; True if it is ours now."""
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | UNFOLLOWED, 0o600)
         try:
             if sys.platform == "win32":
                 msvcrt.locking(self._fd, msvcrt.LK_NBLCK, 1)
@@ -201,7 +203,7 @@ class Watch:
 
     def _beats_on(self, directory: Path) -> bool:
         try:
-            beat = (directory / HEARTBEAT_FILE).read_bytes()
+            beat = read_small(directory / HEARTBEAT_FILE)
         except OSError:
             beat = b""
         now = self._clock()
@@ -221,7 +223,7 @@ def _has_locks(directory: Path) -> bool:
     fds: list[int] = []
     try:
         for _ in range(2):
-            fds.append(os.open(probe, os.O_RDWR | os.O_CREAT, 0o600))
+            fds.append(os.open(probe, os.O_RDWR | os.O_CREAT | UNFOLLOWED, 0o600))
             if sys.platform == "win32":
                 msvcrt.locking(fds[-1], msvcrt.LK_NBLCK, 1)
             else:

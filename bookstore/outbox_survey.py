@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bookstore.disk import open_file
 from bookstore.errors import EntryCorrupt, OutboxUnavailable
 from bookstore.outbox import QUARANTINE, REFUSED, entry_files, instance_directories, read_owner
 from bookstore.outbox_entry import FIRST_LINE_BYTES, Entry, decode_header, header_size
@@ -144,7 +145,7 @@ def _entries(directory: Path) -> list[Path]:
 
 def _read_header(file: Path) -> Entry | None:
     try:
-        with file.open("rb") as f:
+        with open_file(file) as f:
             size = header_size(f.read(FIRST_LINE_BYTES))
             f.seek(0)
             return decode_header(f.read(size))

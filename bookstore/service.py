@@ -33,7 +33,7 @@ from bookstore.errors import (
 from bookstore.identity import current_user
 from bookstore.intake import Draft, Intake
 from bookstore.labels import PIN_TAG, UNPINNED
-from bookstore.outbox import EntryRef, LeftBehind, Outbox
+from bookstore.outbox import QUARANTINE, REFUSED, EntryRef, LeftBehind, Outbox
 from bookstore.outbox_entry import Entry
 from bookstore.outbox_owner import HEARTBEAT_INTERVAL, HEARTBEAT_PATIENCE, Owner, Watch, this_process
 from bookstore.path_locks import PathLocks
@@ -143,7 +143,8 @@ class ArchiveService:
         self.archive_now: Callable[[str], Awaitable[bool]] | None = None
         self.last_version: LastVersion | None = None
         self._set_aside_recently: deque[dict[str, str]] = deque(maxlen=NAMES_SHOWN)
-        self._aside = {"quarantine": 0, "refused": 0}
+        #: The names of what is set aside, by kind.
+        self._aside: dict[str, set[str]] = {QUARANTINE: set(), REFUSED: set()}
         self._left: tuple[LeftBehind, ...] = ()
         self._last_records: OrderedDict[str, str] = OrderedDict()
         self._other_stores: OrderedDict[str, ObjectStore] = OrderedDict()
@@ -155,6 +156,7 @@ class ArchiveService:
         self._early: list[Parcel] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._background: list[asyncio.Task[None]] = []
+        self._looking: asyncio.Task[None] | None = None
         self._adoption_trouble: OutboxError | None = None
         self._removal_trouble: OutboxError | None = None
         self._store_trouble: BookstoreError | None = None
@@ -382,7 +384,11 @@ class ArchiveService:
                     "failed", code="Setting", message=f"{problem.trait}: {problem.message}", hint=problem.hint, path=""
                 )
         if not self._background and self._stopping is None and self.is_configured:
-            self._background = [loop.create_task(work()) for work in (self._keep_house, self._beat, self._probe)]
+            self._looking = loop.create_task(self._probe())
+            self._background = [
+                *(loop.create_task(work()) for work in (self._keep_house, self._beat)),
+                self._looking,
+            ]
         early, self._early = self._early, []
         for parcel in early:
             self.shipper.add(parcel)
@@ -411,6 +417,7 @@ class ArchiveService:
 
     async def _stop(self) -> None:
         steps: list[Callable[[], Awaitable[object]]] = [
+            self._end_look,
             self._protect_all,
             self._drain,
             self._end_background,
@@ -435,6 +442,12 @@ class ArchiveService:
     async def _drain(self) -> None:
         if self._background and not self.shipper.is_paused:
             await self.shipper.flush(self.settings.drain_timeout)
+
+    async def _end_look(self) -> None:
+        """End the look at the bucket: what it would tell helps nobody any more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
 
     async def _end_background(self) -> None:
         for task in self._background:
@@ -509,7 +522,7 @@ class ArchiveService:
             return
         adoption = await asyncio.to_thread(self.outbox.adopt, self._wants, self._watch)
         self._left, self._undecided = adoption.left, adoption.undecided
-        self._aside = await asyncio.to_thread(self.outbox.count_aside)
+        await self._look_aside()
         for corrupt in adoption.corrupt:
             self.log.error("bookstore: an outbox entry was set aside: %s", corrupt)
             self.tell("failed", code="EntryCorrupt", message=corrupt, hint=EntryCorrupt.default_hint, path="")
@@ -518,6 +531,13 @@ class ArchiveService:
             self.shipper.add_adopted(Parcel(ref.entry, ref=ref, uncertain=True) for ref in adoption.adopted)
         if adoption.failed:
             raise adoption.failed[0]
+
+    async def _look_aside(self) -> None:
+        """Look anew at what is set aside: people take things away, and other servers add some."""
+        before = {kind: set(names) for kind, names in self._aside.items()}
+        found = await asyncio.to_thread(self.outbox.names_aside)
+        # What was set aside meanwhile may be among what was found, or not.
+        self._aside = {kind: names | (self._aside[kind] - before[kind]) for kind, names in found.items()}
 
     def _wants(self, owner: Owner | None) -> bool:
         """Entries for the same place; or of the same root directory, if its settings never worked and have been mended.
@@ -570,7 +590,7 @@ class ArchiveService:
         failures = 0
         while not self.shipper.shipped:
             try:
-                await self.shipper.courier.check_bucket(early=not failures)
+                await self.shipper.courier.check_bucket(early=True)
             except StorageError as e:
                 failures += 1
                 self._trouble_changed(e)
@@ -621,7 +641,8 @@ class ArchiveService:
 
     def _set_aside(self, parcel: Parcel, kind: str, error: BookstoreError) -> None:
         self.intake.release(parcel)
-        self._aside[kind] = self._aside.get(kind, 0) + 1
+        if parcel.ref is not None:
+            self._aside[kind].add(parcel.ref.file.name)
         self._set_aside_recently.append({"path": parcel.entry.path, "kind": kind, "message": str(error)})
         self.log.error("bookstore: a save of %s was set aside in %s/: %s", parcel.entry.path, kind, error)
         self.tell("failed", code=error.code, message=str(error), hint=error.hint, path=parcel.entry.path)
@@ -689,8 +710,8 @@ class ArchiveService:
             thinned=self.shipper.thinned,
             last_version=self.last_version,
             outbox=str(self.outbox.directory),
-            quarantined=self._aside["quarantine"],
-            refused=self._aside["refused"],
+            quarantined=len(self._aside[QUARANTINE]),
+            refused=len(self._aside[REFUSED]),
             set_aside=list(self._set_aside_recently),
             foreign=[asdict(foreign) for foreign in self.shipper.courier.foreign.values()],
             problems=problems,
@@ -708,8 +729,8 @@ class ArchiveService:
         for trouble in (self.intake.trouble, self._adoption_trouble):
             if trouble is not None:
                 yield Problem.of_error(trouble)
-        for kind, count in self._aside.items():
-            if count:
+        for kind, names in self._aside.items():
+            if count := len(names):
                 yield Problem(
                     "SetAside",
                     f"{count} saves lie in {kind}/ of the outbox and are not in the bucket.",

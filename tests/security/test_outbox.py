@@ -15,10 +15,12 @@ import pytest
 
 from bookstore.bookstore_config import BookstoreSettings
 from bookstore.cli.checks import check_outbox
+from bookstore.disk import SMALL, read_small
 from bookstore.intake import Draft
-from bookstore.outbox import Outbox
+from bookstore.outbox import Outbox, read_owner
 from bookstore.outbox_entry import Entry, decode, encode_header
 from bookstore.outbox_owner import Watch, this_process
+from bookstore.outbox_survey import survey
 from bookstore.provenance import Provenance
 from bookstore.service import ArchiveService
 from bookstore.storage.memory import MemoryStore
@@ -175,16 +177,83 @@ def test_a_link_instead_of_an_entry_gives_nothing_away(tmp_path, directory):
     assert not any("nobody's business" in text for text in told)
 
 
-def test_a_pipe_instead_of_an_entry_keeps_nobody_waiting(directory):
+def test_a_link_among_what_was_claimed_touches_nothing_there(tmp_path, directory):
+    victim = tmp_path / "victim"
+    plant(victim)
+    (planted,) = victim.iterdir()
+    kept = sorted(file.name for file in planted.iterdir())
     where = plant(directory)
-    pipe = where / f"00000001-000000000000-{'ef' * 16}.entry"
-    os.mkfifo(pipe)
+    (where / f"claimed-00000001-{'cd' * 8}-{'ef' * 4}").symlink_to(planted)
+    assert adopt_within(directory)
+    assert sorted(file.name for file in planted.iterdir()) == kept
+
+
+def test_a_link_instead_of_a_lock_makes_no_file_elsewhere(tmp_path, directory):
+    where = directory / f"00000001-{'ab' * 8}"
+    where.mkdir()
+    (where / "lock").symlink_to(tmp_path / "made")
+    watch = Watch(patience=0.0)
+    assert watch.is_alive(where, None), "who cannot be told dead is not robbed"
+    assert not (tmp_path / "made").exists()
+
+
+PIPES = [f"00000001-000000000000-{'ef' * 16}.entry", "owner.json", "heartbeat", "lock", "closed", "delivered"]
+
+
+def let_go(directory, name):
+    """Let go of who waits for a pipe."""
+    for found in directory.rglob(name):
+        if found.is_fifo():
+            descriptor = os.open(found, os.O_RDWR | os.O_NONBLOCK)
+            os.write(descriptor, b"x")
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+@pytest.mark.parametrize("name", PIPES)
+def test_a_pipe_in_a_servers_directory_keeps_nobody_waiting(directory, name, is_closed):
+    where = plant(directory)
+    if not is_closed:
+        (where / "closed").unlink()
+    (where / name).unlink(missing_ok=True)
+    os.mkfifo(where / name)
     in_time = adopt_within(directory, 3.0)
-    for found in directory.rglob(pipe.name):  # let go of who waits for it
-        descriptor = os.open(found, os.O_RDWR | os.O_NONBLOCK)
-        os.write(descriptor, b"x")
-        os.close(descriptor)
+    let_go(directory, name)
     assert in_time
+
+
+@pytest.mark.parametrize("name", PIPES)
+def test_a_pipe_in_a_servers_directory_keeps_nobody_waiting_who_only_looks(directory, name):
+    where = plant(directory)
+    (where / "closed").unlink()
+    os.mkfifo(where / name)
+    thread = threading.Thread(target=survey, args=(directory,), daemon=True)
+    thread.start()
+    thread.join(3.0)
+    in_time = not thread.is_alive()
+    let_go(directory, name)
+    assert in_time
+
+
+@pytest.mark.parametrize("name", ["owner.json", "heartbeat"])
+def test_only_a_small_start_of_what_others_wrote_is_read(directory, name):
+    where = plant(directory)
+    with (where / name).open("wb") as f:
+        f.truncate(1 << 40)  # holes: more than any memory holds, and nothing on the disk
+    assert len(read_small(where / name)) == SMALL
+    assert read_owner(where) is None
+    assert adopt_within(directory)
+
+
+@pytest.mark.parametrize("name", ["owner.json", "heartbeat"])
+def test_a_link_instead_of_what_tells_of_a_server_is_not_followed(tmp_path, directory, name):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(this_process("cd" * 8, "/", "x/y").to_json())
+    where = plant(directory)
+    (where / name).symlink_to(elsewhere)
+    assert read_owner(where) is None
+    with pytest.raises(OSError, match=r"."):
+        read_small(where / name)
 
 
 @pytest.mark.parametrize(("mode", "state"), [(0o777, "failed"), (0o720, "failed"), (0o755, "warning"), (0o700, None)])
