@@ -1,1 +1,1 @@
-"""Benchmarks: bookstore beside the plain thing, in one run, as ratios."""
+"""Benchmarks: bookstore beside the plain thing, in one run, as ratios; ``python -m benchmarks`` runs them."""

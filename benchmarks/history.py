@@ -1,48 +1,41 @@
-"""What a page of a long history costs: ratios against a bare listing of the same server, in one run.
-
-``python benchmarks/history.py`` prints a table and then all figures as JSON; ``--json FILE`` keeps those. The pages
-take turns round by round, since the machine's speed drifts, and only ratios are worth quoting.
-"""
+"""What a page of a long history costs, against a bare listing of the same server."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import copy
 import hashlib
-import json
 import logging
-import os
-import platform
-import statistics
-import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))
+from benchmarks import bare
+from benchmarks.figures import Figure, estimated
+from benchmarks.samples import ratio
+from benchmarks.scene import Scene, in_turns, milliseconds, run
+from ci.s3_servers import MotoServer, S3Server
 
-from ci.s3_servers import MotoServer, S3Server, SeaweedServer
+NAME = "history"
 
 PATH = "long.ipynb"
 KEY = f"workspace/{PATH}"
 
 #: The first page without details, of as many rows as the bare page, may take so many times its time.
 BAR = 1.3
+ROUNDS = 15
+
+#: How moto names the record id of a version.
+RECORD_ID = "x-amz-meta-bookstore-record"
 
 #: PUTs under way at once.
 IN_FLIGHT = 16
 
-SERVERS = ["moto", "SeaweedFS"]
 
-
-async def fill(store: Any, count: int, in_flight: int = IN_FLIGHT) -> None:
-    """Store so many versions of one path, each of other bytes and with the provenance of a save."""
+async def fill(store: Any, key: str, count: int, in_flight: int = IN_FLIGHT) -> None:
+    """Store so many versions of one key, each of other bytes and with the provenance of a save."""
     from bookstore.provenance import Provenance, to_metadata
 
     todo = iter(range(count))
@@ -62,7 +55,7 @@ async def fill(store: Any, count: int, in_flight: int = IN_FLIGHT) -> None:
                 generation=1,
                 sequence=number,
             )
-            await store.put(KEY, content, sha256=sha256, metadata=to_metadata(provenance))
+            await store.put(key, content, sha256=sha256, metadata=to_metadata(provenance))
 
     await asyncio.gather(*(put() for _ in range(in_flight)))
 
@@ -77,141 +70,85 @@ def multiply(bucket: str, count: int) -> None:
 
     keys = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys
     first = keys[KEY]
+    assert RECORD_ID in first.metadata, "otherwise the versions are one to bookstore"
     versions = []
-    for _ in range(count - 1):
+    for number in range(1, count):
         version = copy.copy(first)
+        # Versions of the same bytes and record would be one save, of which the history shows one.
+        version._metadata = copy.deepcopy(first._metadata)  # noqa: SLF001
+        version._metadata[RECORD_ID] = f"{number:032x}"  # noqa: SLF001
+        version._etag = hashlib.md5(b"%d" % number, usedforsecurity=False).hexdigest()  # noqa: SLF001
         version._version_id = str(uuid.uuid4())  # noqa: SLF001  (moto offers no other way)
         versions.append(version)
     keys.setlist(KEY, [*versions, first])
 
 
-async def measure(server: S3Server, count: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each page, in turns: a bare one, bookstore's without and with details."""
-    import aiobotocore.config
-    import aiobotocore.session
-
+def store_over(server: S3Server, bucket: str) -> Any:
+    """Bookstore's own client of a bucket."""
     from bookstore.storage.s3 import S3Options, S3Store
+
+    return S3Store(
+        S3Options(
+            bucket=bucket,
+            endpoint_url=server.endpoint_url,
+            access_key_id=server.access_key_id,
+            secret_access_key=server.secret_access_key,
+        )
+    )
+
+
+async def _measure(server: S3Server, bucket: str, count: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each page, in turns: a bare one, bookstore's without and with details."""
     from bookstore.versions import Versions
 
-    bucket = server.create_bucket("benchmark")
-    options = S3Options(
-        bucket=bucket,
-        endpoint_url=server.endpoint_url,
-        access_key_id=server.access_key_id,
-        secret_access_key=server.secret_access_key,
-    )
     async with AsyncExitStack() as stack:
-        store = S3Store(options)
+        store = store_over(server, bucket)
         stack.push_async_callback(store.aclose)
         if isinstance(server, MotoServer):
-            await fill(store, 1)
+            await fill(store, KEY, 1)
             multiply(bucket, count)
         else:
-            await fill(store, count)
-        client = await stack.enter_async_context(
-            aiobotocore.session.get_session().create_client(
-                "s3",
-                region_name="us-east-1",
-                endpoint_url=server.endpoint_url,
-                aws_access_key_id=server.access_key_id,
-                aws_secret_access_key=server.secret_access_key,
-                config=aiobotocore.config.AioConfig(retries={"total_max_attempts": 1}),
-            )
-        )
+            await fill(store, KEY, count)
+        client = await stack.enter_async_context(bare.plain_client(server, IN_FLIGHT))
+        rows = min(count, 1000)
 
-        async def bare() -> None:
+        async def bare_page() -> None:
             answer = await client.list_object_versions(Bucket=bucket, Prefix=KEY, MaxKeys=1000)
-            assert len(answer["Versions"]) == min(count, 1000), "otherwise the ratio means nothing"
+            assert len(answer["Versions"]) == rows, "otherwise the ratio means nothing"
 
         async def plain() -> None:
             page = await Versions(store, "workspace").history(PATH, limit=1000, details=False)
-            assert len(page.versions) == min(count, 1000), "otherwise the ratio means nothing"
+            assert len(page.versions) == rows, "otherwise the ratio means nothing"
 
         async def usual() -> None:
             # Anew each time, so that nothing is remembered.
             page = await Versions(store, "workspace").history(PATH)
             assert all(one.user == "ada" for one in page.versions), "otherwise there are no details"
 
-        return await in_turns({"bare": bare, "plain": plain, "usual": usual}, rounds)
+        return await in_turns({"bare": bare_page, "plain": plain, "usual": usual}, rounds)
 
 
-async def in_turns(pages: dict[str, Callable[[], Awaitable[None]]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each page in each round; every round begins with another one."""
-    figures: dict[str, list[float]] = {name: [] for name in pages}
-    names = list(pages)
-    for number in range(-2, rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            start = time.perf_counter()
-            await pages[name]()
-            if number >= 0:
-                figures[name].append(time.perf_counter() - start)
-    return figures
-
-
-def run(count: int, rounds: int) -> dict[str, Any]:
-    """Measure everything."""
-    result: dict[str, Any] = {
-        "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
-        "versions": count,
-        "servers": [],
-    }
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        for label in SERVERS:
-            server: S3Server = MotoServer() if label == "moto" else SeaweedServer(Path(name))
-            stack.enter_context(server)
-            figures = asyncio.run(measure(server, count, rounds))
-            bare = statistics.median(figures["bare"])
-            row = {
-                "server": label,
-                "bare_ms": 1000 * bare,
-                "plain_ratio": statistics.median(figures["plain"]) / bare,
-                "usual_ratio": statistics.median(figures["usual"]) / bare,
-                "bar": BAR,
-                "seconds": figures,
-            }
-            result["servers"].append(row)
-    return result
-
-
-HEAD = """\
-Measured on {machine}; a path with {versions:,} versions, the servers on the same machine. Absolute times say little;
-the ratios are those of medians, taken in turns in one run.
-
-| server | bare page of 1,000 rows, median | first page of 1,000 rows without details, ratio | bar | \
-usual first page: 50 rows with details, ratio |
-|-|-|-|-|-|
-"""
-
-
-def report(result: dict[str, Any]) -> str:
-    """The table, as Markdown."""
-    lines = [
-        f"| {row['server']} | {row['bare_ms']:.1f} ms | {row['plain_ratio']:.2f} | ≤ {row['bar']:.2f} | "
-        f"{row['usual_ratio']:.2f} |\n"
-        for row in result["servers"]
-    ]
-    return HEAD.format(**result) + "".join(lines)
-
-
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--versions", type=int, default=10_000, help="how long the history is")
-    parser.add_argument("--rounds", type=int, default=15, help="how often each page is asked for")
-    parser.add_argument("--json", type=Path, help="keep all figures in this file")
-    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
-    arguments = parser.parse_args()
+def measure(scene: Scene) -> Iterator[Figure]:
+    """Ask two servers for pages, in turns."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto tells each request
-    result = run(arguments.versions, arguments.rounds)
-    text = report(result)
-    print(text)
-    print(json.dumps(result, indent=1))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1))
-    if arguments.write:
-        (ROOT / "docs" / "explanation" / "_history-benchmark.md").write_text(text)
-
-
-if __name__ == "__main__":
-    main()
+    count = 20 if scene.effort.quick else scene.effort.versions
+    rounds = scene.effort.count(ROUNDS, 1)
+    with ExitStack() as stack:
+        servers: list[tuple[str, S3Server, str]] = [("SeaweedFS", scene.store, scene.bucket())]
+        if not scene.effort.quick:
+            moto = stack.enter_context(MotoServer())
+            servers.append(("moto", moto, moto.create_bucket("benchmark")))
+        for label, server, bucket in servers:
+            seconds = run(_measure(server, bucket, count, rounds))
+            for name, bar, what in (
+                ("plain", BAR, "first page of 1,000 rows without details"),
+                ("usual", None, "usual first page, 50 rows with details"),
+            ):
+                yield estimated(
+                    NAME,
+                    f"{what} of {count:,} versions, {label}, against a bare page of 1,000 rows",
+                    ratio(seconds[name], seconds["bare"]),
+                    bar=bar,
+                    n=rounds,
+                    beside={"bare ms": milliseconds(seconds["bare"]), "bookstore ms": milliseconds(seconds[name])},
+                )
