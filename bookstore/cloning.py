@@ -66,6 +66,9 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _FILE = _OPEN | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 #: O_PATH asks only for the right to pass through a directory, as opening by the whole path does.
 _DIRECTORY = _OPEN | _NO_FOLLOW | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
+#: How often what was opened is compared with what lies at its path: who exchanges a link and a directory all the time
+#: would have to meet each of these moments.
+_LOOKS = 8
 _CAN_DESCEND = bool(_NO_FOLLOW) and {os.open, os.stat} <= os.supports_dir_fd
 
 
@@ -425,9 +428,10 @@ def _open_and_verify(target: Path) -> int:
     """Open a file where no call works relative to a directory, and make sure that it is the one meant."""
     _require_regular(target.stat(follow_symlinks=False))
     descriptor = _verified(os.open(target, _FILE))
-    if target.resolve(strict=True) != target or not os.path.samestat(target.stat(), os.fstat(descriptor)):
-        os.close(descriptor)
-        raise FileNotFoundError("the file was exchanged")
+    for _ in range(_LOOKS):
+        if target.resolve(strict=True) != target or not os.path.samestat(target.stat(), os.fstat(descriptor)):
+            os.close(descriptor)
+            raise FileNotFoundError("the file was exchanged")
     return descriptor
 
 

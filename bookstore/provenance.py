@@ -39,6 +39,7 @@ _FIELDS = {
     "sequence": "sequence",
     "saved_at": "saved",
     "reason": "reason",
+    "source": "source",
     # Without these a history could not be followed back; keys can be long.
     "previous_record": "previous-record",
     "from_version": "from-version",
@@ -46,7 +47,6 @@ _FIELDS = {
     "from_key": "from-key",
     "user": "user",
     "host": "host",
-    "source": "source",
     "root_dir": "root",
 }
 
