@@ -77,8 +77,10 @@ def test_a_save_is_on_disk_before_it_is_answered(start_jupyter, moto):
 
 def test_two_writers_of_one_file_never_meet(start_jupyter, bucket):
     jupyter = start_jupyter(bucket, config={"jupyter_server_config.py": SLOW_WRITE})
-    for _ in range(3):
-        jupyter.save_all([("one.ipynb", notebook("z" * 2000 * number, cells=number + 1)) for number in range(10)])
+    for turn in "abc":  # of other bytes each: the first of a turn may be the number that was the last before it
+        jupyter.save_all(
+            [("one.ipynb", notebook(turn + "z" * 2000 * number, cells=number + 1)) for number in range(10)]
+        )
         json.loads(jupyter.on_disk("one.ipynb"))
     jupyter.flush()
     assert len(bucket.versions("workspace/one.ipynb")) == 30
