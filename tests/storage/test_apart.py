@@ -142,26 +142,24 @@ async def test_a_process_that_hangs_is_ended(durable_bucket, black_hole, started
     assert started[0].returncode is not None
 
 
-@pytest.mark.parametrize("program", ["raise SystemExit(3)", "print('nonsense')", "print('[]')", "print('{}')"])
-async def test_where_the_process_does_not_answer_this_one_asks(durable_bucket, monkeypatch, program):
-    monkeypatch.setattr(apart, "_PROGRAM", program)
-    options = options_of(durable_bucket)
+async def check_that_this_process_asks(options):
     with pytest.raises(ApartFailed):
         await probe_apart(options)
     store = S3Store(options)
     assert (await store.glance()).versioning is Versioning.ENABLED
     await store.aclose()
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(3)", "print('nonsense')", "print('[]')", "print('{}')"])
+async def test_where_the_process_does_not_answer_this_one_asks(durable_bucket, monkeypatch, program):
+    monkeypatch.setattr(apart, "_PROGRAM", program)
+    await check_that_this_process_asks(options_of(durable_bucket))
 
 
 @pytest.mark.parametrize("executable", ["", None, "/nowhere/python", "/opt/bin/the-app"])
 async def test_where_no_process_can_be_started_this_one_asks(durable_bucket, monkeypatch, executable):
     monkeypatch.setattr(sys, "executable", executable)
-    options = options_of(durable_bucket)
-    with pytest.raises(ApartFailed):
-        await probe_apart(options)
-    store = S3Store(options)
-    assert (await store.glance()).versioning is Versioning.ENABLED
-    await store.aclose()
+    await check_that_this_process_asks(options_of(durable_bucket))
 
 
 @pytest.fixture

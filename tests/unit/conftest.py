@@ -171,3 +171,21 @@ def make_outbox(tmp_path: Path) -> Any:
         return Outbox(tmp_path / "outbox", owner, **options)
 
     return make
+
+
+def _held_by(error: BaseException | None) -> list[Any]:
+    """What the frames hold that an error, and those behind it, came through."""
+    found: list[Any] = []
+    while error is not None:
+        frames = error.__traceback__
+        while frames is not None:
+            found += frames.tb_frame.f_locals.values()
+            frames = frames.tb_next
+        error = error.__cause__ or error.__context__
+    return found
+
+
+@pytest.fixture
+def held_by() -> Callable[[BaseException | None], list[Any]]:
+    """Tells what a kept error keeps alive."""
+    return _held_by

@@ -353,20 +353,8 @@ def test_a_disk_without_room_beyond_the_reserve_is_told_as_full(make_outbox):
     assert not isinstance(scene.reports[0], OutboxUnavailable)
 
 
-def held_by(error):
-    """What the frames hold that an error, and those behind it, came through."""
-    found = []
-    while error is not None:
-        frames = error.__traceback__
-        while frames is not None:
-            found += frames.tb_frame.f_locals.values()
-            frames = frames.tb_next
-        error = error.__cause__ or error.__context__
-    return found
-
-
 @pytest.mark.parametrize("way", ["a save", "a later try", "an error by itself"])
-def test_what_is_wrong_with_the_outbox_keeps_no_save_in_memory(scene, disk, way):
+def test_what_is_wrong_with_the_outbox_keeps_no_save_in_memory(scene, disk, way, held_by):
     """The trouble is kept until the outbox takes saves again: for as long, it would hold the save that it refused."""
     disk.faults["write"] = FULL
     parcel = scene.take(b"content" * 20)

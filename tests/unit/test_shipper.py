@@ -692,20 +692,8 @@ async def test_an_error_that_nobody_foresaw_is_told_once_for_a_save_with_its_tra
     assert (path, type(error), had_traceback) == ("a.ipynb", AttributeError, True)
 
 
-def held_by(error):
-    """What the frames hold that an error, and those behind it, came through."""
-    found = []
-    while error is not None:
-        frames = error.__traceback__
-        while frames is not None:
-            found += frames.tb_frame.f_locals.values()
-            frames = frames.tb_next
-        error = error.__cause__ or error.__context__
-    return found
-
-
 @pytest.mark.parametrize("error", [StoreThrottled, StoreUnreachable, ObjectRefused, RuntimeError])
-async def test_a_save_that_fails_is_not_kept_in_memory_by_its_error(scene, waits, wait_until, error):
+async def test_a_save_that_fails_is_not_kept_in_memory_by_its_error(scene, waits, wait_until, error, held_by):
     def fault(operation: str, key: str):
         if operation == "PutObject":
             raise error("failed") from ValueError("below")
