@@ -405,6 +405,28 @@ async def test_many_altered_entries_are_set_aside_and_never_uploaded(tmp_path, s
     report("flipped bits in entries", altered=LONG_FLIPS, quarantined=LONG_FLIPS, uploaded=0)
 
 
+@pytest.mark.parametrize("is_listed", [True, False], ids=["listed already", "not listed yet"])
+async def test_what_is_set_aside_during_a_look_is_counted_once(tmp_path, is_listed):
+    async with archive(tmp_path, MemoryStore("bucket")) as service:
+        parcel = service.intake.take(service.draft("a.ipynb"), b"x")
+        look = service.outbox.names_aside
+        error = EntryCorrupt("torn")
+
+        def look_meanwhile():
+            before = look()
+            service.outbox.set_aside(parcel.ref, QUARANTINE, error)
+            found = look() if is_listed else before
+            service._set_aside(parcel, QUARANTINE, error)
+            return found
+
+        service.outbox.names_aside = look_meanwhile
+        await service._look_aside()
+        assert service.status().quarantined == 1
+        service.outbox.names_aside = look
+        await service._look_aside()
+        assert service.status().quarantined == 1
+
+
 async def test_an_entry_that_is_altered_while_it_waits_is_set_aside(tmp_path, seed):
     rng, store = _random(seed), MemoryStore("bucket")
     store.faults = lambda operation, key: StoreUnreachable("away")
