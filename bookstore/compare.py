@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bookstore.errors import ContentTooLarge
+from bookstore.nbdime_diffs import leads_to, portable
 from bookstore.nesting import is_too_deep
 from bookstore.results import CellChange, Comparison
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Bytes of one side, at most.
 MAX_COMPARED: Final = 50 * 1024 * 1024
+
+#: Characters of an older notebook that is told beside the diff: to prove that the diff leads on takes more memory.
+MAX_BASE: Final = 16 * 1024 * 1024
 
 #: Pairs of characters that nbdime may have to hold against each other: a few seconds.
 MAX_EFFORT: Final = 60_000_000
@@ -62,8 +66,13 @@ class _Notebook:
     cells: list[dict[str, Any]]
     rest: dict[str, Any]
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """All of it in one."""
+        return {**self.rest, "cells": self.cells}
 
-def compare(before: bytes, after: bytes, *, before_side: Side, after_side: Side) -> Comparison:
+
+def compare(before: bytes, after: bytes, *, before_side: Side, after_side: Side, notebook: bool = False) -> Comparison:
     """Compare two contents: as notebooks if both are, else as texts if both are UTF-8, else as bytes.
 
     Notebooks of older formats are brought to nbformat 4 in memory; one that is nested deeper than
@@ -76,6 +85,8 @@ def compare(before: bytes, after: bytes, *, before_side: Side, after_side: Side)
         At most `MAX_COMPARED` each.
     before_side, after_side : Side
         What they are; handed through.
+    notebook : bool
+        Whether to tell what nbdime's diff applies to.
 
     Raises
     ------
@@ -92,7 +103,7 @@ def compare(before: bytes, after: bytes, *, before_side: Side, after_side: Side)
     if old_text is None or new_text is None:
         return Comparison(before_side, after_side, kind="binary", identical=identical)
     try:
-        found = _of_notebooks(old_text, new_text, before_side, after_side, identical=identical)
+        found = _of_notebooks(old_text, new_text, before_side, after_side, identical=identical, notebook=notebook)
     except RecursionError:
         # No depth that is allowed leads here, unless the caller's own stack is deep already.
         found = None
@@ -103,7 +114,7 @@ def compare(before: bytes, after: bytes, *, before_side: Side, after_side: Side)
 
 
 def _of_notebooks(
-    old_text: str, new_text: str, before_side: Side, after_side: Side, *, identical: bool
+    old_text: str, new_text: str, before_side: Side, after_side: Side, *, identical: bool, notebook: bool
 ) -> Comparison | None:
     """The comparison of two notebooks; None where one of the texts is none."""
     old = _notebook(old_text)
@@ -111,8 +122,10 @@ def _of_notebooks(
     if old is None or new is None:
         return None
     if identical:
-        return Comparison(before_side, after_side, kind="notebook", identical=True)
+        base = old.document if notebook and len(old_text) <= MAX_BASE else None
+        return Comparison(before_side, after_side, kind="notebook", identical=True, base=base)
     pairs, nbdime_diff = _align(old, new)
+    has_base = notebook and len(old_text) <= MAX_BASE and leads_to(old.document, nbdime_diff, new.document)
     return Comparison(
         before_side,
         after_side,
@@ -121,6 +134,7 @@ def _of_notebooks(
         cells=tuple(_changes(old.cells, new.cells, pairs)),
         metadata_changed=old.rest != new.rest,
         nbdime=tuple(nbdime_diff),
+        base=old.document if has_base else None,
     )
 
 
@@ -343,11 +357,11 @@ def _align(old: _Notebook, new: _Notebook) -> tuple[list[Pair], list[dict[str, A
     import nbformat
     from nbdime.diffing.notebooks import diff_notebooks  # type: ignore[import-untyped,unused-ignore]
 
-    documents = [nbformat.from_dict({**one.rest, "cells": one.cells}) for one in (old, new)]  # type: ignore[no-untyped-call]
+    documents = [nbformat.from_dict(one.document) for one in (old, new)]  # type: ignore[no-untyped-call]
     # nbdime's entries are dictionaries of their own kind.
     diff: list[dict[str, Any]] = json.loads(json.dumps(diff_notebooks(*documents)))
     cells: list[dict[str, Any]] = next((entry["diff"] for entry in diff if entry["key"] == "cells"), [])
-    return list(_pairs(cells, len(old.cells))), diff
+    return list(_pairs(cells, len(old.cells))), portable(old.document, diff)
 
 
 def _pairs(diff: list[dict[str, Any]], count: int) -> Iterator[Pair]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bookstore.service import ArchiveService
 
 #: What is told; each has its schema in ``event_schemas/``.
-EVENTS = ("archived", "published", "cloned", "restored", "failed")
+EVENTS = ("archived", "published", "cloned", "restored", "waiting", "failed", "recovered")
 
 
 def schema_id(event: str) -> str:

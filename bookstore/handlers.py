@@ -45,6 +45,7 @@ from bookstore.rest.status import (
     BookstoreVersionHandler,
     openapi_document,
 )
+from bookstore.rest.viewing import BookstoreViewHandler
 
 __all__ = [
     "LIBRARY_SETTING",
@@ -100,6 +101,7 @@ ROUTES = (
     Route("/api/bookstore/schedule/{path}", BookstoreScheduleHandler, "archive_valid"),
     Route("/api/bookstore/scheduled", BookstoreScheduledHandler, "archive_valid"),
     Route("/api/bookstore/scheduled/{path}", BookstoreScheduledCopyHandler, "archive_valid"),
+    Route("/bookstore/view/{path}", BookstoreViewHandler, "archive_valid"),
     Route("/bookstore/clone", BookstoreCloneHandler, "s3_clone_valid"),
     Route("/api/bookstore/clone", BookstoreCloneAPIHandler, "s3_clone_valid"),
     Route("/api/bookstore/cloned", BookstoreClonedHandler, "s3_clone_valid"),

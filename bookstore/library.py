@@ -108,6 +108,17 @@ class Library:
         """
         return await self._versions(area).history(self._path(path, area), limit=limit, cursor=cursor, details=details)
 
+    async def pinned(self, path: str, *, area: str = "workspace") -> History:
+        """The pinned versions of a path, newest first: 100 at most, those that were pinned last.
+
+        Parameters
+        ----------
+        path : str
+        area : str
+            ``workspace``; nothing is pinned in the others.
+        """
+        return await self._versions(area).pinned(self._path(path, area))
+
     async def locate(self, path: str, version_id: str | None = None, *, area: str = "workspace") -> Version:
         """One version of a path, the newest without ``version_id``; also one that it had under an earlier name.
 
@@ -128,8 +139,23 @@ class Library:
         """Open a version's content for reading in pieces."""
         return self._versions(area).open(version)
 
+    async def read(self, version: Version, *, area: str = "workspace", limit: int) -> bytes:
+        """The bytes of a version, at most so many, held against its SHA-256.
+
+        Raises
+        ------
+        ContentTooLarge, IntegrityError
+        """
+        return await self._versions(area).read(version, limit=limit)
+
     async def compare(
-        self, path: str, before: str | None = None, after: str | None = None, *, area: str = "workspace"
+        self,
+        path: str,
+        before: str | None = None,
+        after: str | None = None,
+        *,
+        area: str = "workspace",
+        notebook: bool = False,
     ) -> Comparison:
         """Compare two versions, or a version with the file as it is now.
 
@@ -141,6 +167,8 @@ class Library:
         after : str, optional
             Version id; the file now if left out.
         area : str
+        notebook : bool
+            Whether to tell the older notebook too, to which nbdime's diff applies.
 
         Raises
         ------
@@ -164,7 +192,51 @@ class Library:
             digest = await asyncio.to_thread(sha256_of, other_content)
             other_side = Side(path, None, len(other_content), digest, modified.isoformat() if modified else "")
         return await asyncio.to_thread(
-            compare, content, other_content, before_side=_side(version, content), after_side=other_side
+            compare,
+            content,
+            other_content,
+            before_side=_side(version, content),
+            after_side=other_side,
+            notebook=notebook,
+        )
+
+    async def compare_model(
+        self, path: str, model: Mapping[str, Any], before: str | None = None, *, notebook: bool = False
+    ) -> Comparison:
+        """Compare a version with content that is not saved, such as what is in the editor; nothing is written.
+
+        Parameters
+        ----------
+        path : str
+        model : mapping
+            ``{"type": "notebook", "content": …}`` or ``{"type": "file", "format": "text", "content": "…"}``.
+        before : str, optional
+            Version id; the newest version if left out.
+        notebook : bool
+            As for `compare`.
+
+        Raises
+        ------
+        InvalidRequest
+            The model is of another kind.
+        ObjectMissing
+            There is no such version.
+        ContentTooLarge
+        """
+        from bookstore.compare import MAX_COMPARED, compare
+
+        path = self._path(path)
+        other_content = await asyncio.to_thread(_unsaved, model)
+        version = await self.locate(path, before)
+        content = await self._versions("workspace").read(version, limit=MAX_COMPARED)
+        digest = await asyncio.to_thread(sha256_of, other_content)
+        return await asyncio.to_thread(
+            compare,
+            content,
+            other_content,
+            before_side=_side(version, content),
+            after_side=Side(path, None, len(other_content), digest),
+            notebook=notebook,
         )
 
     async def label(
@@ -660,6 +732,24 @@ def _content_of(model: Mapping[str, Any]) -> bytes:
     import nbformat
 
     return notebook_bytes(nbformat.from_dict(content))
+
+
+def _unsaved(model: Mapping[str, Any]) -> bytes:
+    """The bytes that a model of the contents API would be on disk."""
+    kind, form, content = model.get("type"), model.get("format"), model.get("content")
+    if kind == "notebook" and isinstance(content, dict) and form in (None, "json"):
+        import nbformat
+
+        try:
+            return notebook_bytes(nbformat.from_dict(content), {})
+        except (AttributeError, KeyError, TypeError, ValueError):  # no notebook: it is compared as it is
+            return json.dumps(content, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass")
+    if kind == "file" and isinstance(content, str) and form == "text":
+        return content.encode("utf-8", "surrogatepass")
+    raise InvalidRequest(
+        "The content is neither a notebook nor a text.",
+        'Send {"type": "notebook", "content": {…}} or {"type": "file", "format": "text", "content": "…"}.',
+    )
 
 
 def _plain(model: Mapping[str, Any]) -> dict[str, Any]:

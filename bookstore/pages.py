@@ -1,18 +1,20 @@
-"""The pages that people see: one to confirm a clone, and one that tells why there is none."""
+"""The pages that people see: to confirm a clone, to look at a version, and what tells why there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 from bookstore.cloning import target_name
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-    from bookstore.results import CloneSource
+    from bookstore.results import CloneSource, Version
+    from bookstore.sanitizing import Harmless
 
 
 def render_clone_page(
@@ -80,8 +82,88 @@ def render_clone_page(
     )
 
 
+def render_view_page(
+    *,
+    version: Version,
+    name: str,
+    area: str,
+    kind: str,
+    content: Harmless,
+    rules: Harmless,
+    remarks: Sequence[str] = (),
+    download_url: str,
+    clone_url: str = "",
+    base_url: str,
+    nonce: str = "",
+) -> str:
+    """The page that shows one version.
+
+    Parameters
+    ----------
+    version : Version
+    name : str
+        The file's, under which it was asked for.
+    area : str
+    kind : str
+        As in `bookstore.rendering.Rendered`.
+    content, rules : Harmless
+        What is shown, and the style rules that belong to it.
+    remarks : sequence of str
+        What the reader has to know of it.
+    download_url, clone_url : str
+        Where the bytes, and the page to clone it, are; there may be none of the latter.
+    base_url : str
+        The server's.
+    nonce : str, optional
+        As for `render_clone_page`; nothing on the page runs.
+
+    Returns
+    -------
+    str
+        HTML, to be sent as UTF-8.
+    """
+    return _render(
+        "view.html",
+        version=version,
+        name=name,
+        area=area,
+        kind=kind,
+        content=content,
+        rules=rules,
+        remarks=remarks,
+        size=human_size(version.size),
+        saved=human_time(version.saved_at or version.last_modified),
+        saved_at=version.saved_at or version.last_modified,
+        download_url=download_url,
+        clone_url=clone_url,
+        base_url=base_url,
+        nonce=nonce,
+    )
+
+
+def content_url(base_url: str, path: str, version_id: str = "", area: str = "workspace") -> str:
+    """The address of a version's bytes."""
+    asked = {"version_id": version_id, "area": area if area != "workspace" else ""}
+    query = urlencode({name: value for name, value in asked.items() if value})
+    return f"{base_url.rstrip('/')}/api/bookstore/content/{quote(path)}" + (f"?{query}" if query else "")
+
+
+def clone_page_url(base_url: str, bucket: str, key: str, version_id: str = "") -> str:
+    """The address of the page that asks whether to clone a version."""
+    asked = {"s3_bucket": bucket, "s3_key": key, "s3_version_id": version_id}
+    query = urlencode({name: value for name, value in asked.items() if value})
+    return f"{base_url.rstrip('/')}/bookstore/clone?{query}"
+
+
 def render_error_page(
-    *, status: int, message: str, hint: str = "", title: str = "This cannot be cloned", base_url: str, nonce: str = ""
+    *,
+    status: int,
+    message: str,
+    hint: str = "",
+    title: str = "This cannot be cloned",
+    download_url: str = "",
+    base_url: str,
+    nonce: str = "",
 ) -> str:
     """The page that tells what went wrong, and the next step.
 
@@ -92,6 +174,8 @@ def render_error_page(
     message, hint : str
         As an error of `bookstore.errors` has them.
     title : str
+    download_url : str, optional
+        Where the bytes can be had all the same.
     base_url : str
         The server's.
     nonce : str, optional
@@ -102,7 +186,16 @@ def render_error_page(
     str
         HTML, to be sent as UTF-8.
     """
-    return _render("error.html", status=status, message=message, hint=hint, title=title, base_url=base_url, nonce=nonce)
+    return _render(
+        "error.html",
+        status=status,
+        message=message,
+        hint=hint,
+        title=title,
+        download_url=download_url,
+        base_url=base_url,
+        nonce=nonce,
+    )
 
 
 def human_size(count: int) -> str:
@@ -144,7 +237,7 @@ def page_template(name: str) -> Template:
     return _environment().get_template(name)
 
 
-def _render(name: str, **values: Any) -> str:
+def _render(name: str, /, **values: Any) -> str:
     return page_template(name).render(values)
 
 

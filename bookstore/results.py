@@ -185,7 +185,7 @@ class Side(Result):
     ----------
     path : str
     version_id : str or None
-        None for the file as it is now.
+        None for the file as it is now, and for what is in the editor.
     size : int
         Bytes.
     sha256 : str
@@ -202,7 +202,7 @@ class Side(Result):
 
 @dataclass(frozen=True)
 class Comparison(Result):
-    """What is different between two versions, or a version and the file now.
+    """What is different between two versions, or a version and the file now, or what is in the editor.
 
     Attributes
     ----------
@@ -218,7 +218,11 @@ class Comparison(Result):
     text_diff : str
         For texts, a unified diff.
     nbdime : list of dict
-        For notebooks, nbdime's own diff (nbdime, "diff format"), for programs that render it.
+        For notebooks, nbdime's own diff (nbdime, "diff format"), for programs that render it. Its places count the same
+        in Python and in a browser.
+    base : dict or None
+        What ``nbdime`` applies to: the older notebook with the cells of nbformat 4 and each text in one piece. Patched
+        with it, it is the newer one in the same form. None where nobody asked, or there is no such diff.
     """
 
     _nested: ClassVar[dict[str, type[Result]]] = {"before": Side, "after": Side, "cells": CellChange}
@@ -231,6 +235,7 @@ class Comparison(Result):
     metadata_changed: bool = False
     text_diff: str = ""
     nbdime: tuple[dict[str, Any], ...] = ()
+    base: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

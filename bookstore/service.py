@@ -46,6 +46,9 @@ from bookstore.storage.base import Versioning
 if TYPE_CHECKING:
     from bookstore.storage.base import ObjectStore, Receipt
 
+#: Seconds that a save waits until that is told: mostly it is in the store by then.
+WAITING_TOLD = 1.0
+
 #: Seconds after the start until the store is looked at: starting up comes first.
 PROBE_DELAY = 2.0
 
@@ -151,6 +154,7 @@ class ArchiveService:
         self._versioning_known_until = -math.inf
         self._undecided = 0
         self._told_problems = False
+        self._told_waiting = False
         self._shipping = asyncio.Event()
         self._watch = Watch()
         self._early: list[Parcel] = []
@@ -495,6 +499,7 @@ class ArchiveService:
                 await self._guarded(lambda: asyncio.to_thread(self.intake.rehearse))
             if self._removal_trouble is not None:
                 await self._remove_again()
+            self._tell_waiting()
             await asyncio.sleep(PROTECT_INTERVAL if self.intake.trouble else 1.0)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -511,11 +516,14 @@ class ArchiveService:
         except OutboxError as e:
             if self._adoption_trouble is None or self._adoption_trouble.code != e.code:
                 self.log.error("bookstore: what other servers left cannot be adopted: %s. %s", e, e.hint)  # noqa: TRY400
+                self.tell("failed", code=e.code, message=str(e), hint=e.hint, path="")
             self._adoption_trouble = e
         except Exception:
             self.log.exception("bookstore: an error while looking for what other servers left")
         else:
-            self._adoption_trouble = None
+            known, self._adoption_trouble = self._adoption_trouble, None
+            if known is not None:
+                self._tell_recovered()
 
     async def _adopt(self) -> None:
         if self.blocking_problems:
@@ -537,7 +545,10 @@ class ArchiveService:
         before = {kind: set(names) for kind, names in self._aside.items()}
         found = await asyncio.to_thread(self.outbox.names_aside)
         # What was set aside meanwhile may be among what was found, or not.
+        was_any = any(self._aside.values())
         self._aside = {kind: names | (self._aside[kind] - before[kind]) for kind, names in found.items()}
+        if was_any and not any(self._aside.values()):
+            self._tell_recovered()
 
     def _wants(self, owner: Owner | None) -> bool:
         """Entries for the same place; or of the same root directory, if its settings never worked and have been mended.
@@ -655,10 +666,36 @@ class ArchiveService:
         if error is None:
             self._trouble_since = None
             self.log.info("bookstore: the store takes saves again")
+            self._tell_recovered()
         else:
             self._trouble_since = self._trouble_since or time.time()
             self.log.warning("bookstore: saves wait in the outbox: %s. %s", str(error).rstrip("."), error.hint)
             self.tell("failed", code=error.code, message=str(error), hint=error.hint, path="")
+
+    def _tell_recovered(self) -> None:
+        """Tell that a trouble of which `failed` told is over; others may go on."""
+        self.tell("recovered", waiting=self._waiting())
+
+    def _tell_waiting(self) -> None:
+        """Tell, once until nothing waits any more, that saves do not reach the store at once."""
+        waiting = self._waiting()
+        if waiting and not self._told_waiting:
+            longest = min(self._parcels(), key=lambda parcel: parcel.entry.provenance.saved_at, default=None)
+            saved_at = longest.entry.provenance.saved_at if longest is not None else -math.inf
+            if time.time() - saved_at > WAITING_TOLD:
+                self._told_waiting = True
+                path = longest.entry.path if longest is not None else next(iter(self.intake.missed), "")
+                self.tell("waiting", waiting=waiting, path=path)
+        elif not waiting:
+            self._told_waiting = False
+
+    def _parcels(self) -> list[Parcel]:
+        """Every save that waits and is not missed."""
+        return [*self.shipper.parcels(), *self._early]
+
+    def _waiting(self) -> int:
+        """How many saves the store is not proven to hold."""
+        return self.shipper.waiting + len(self._early) + sum(self.intake.missed.values())
 
     def _removal_failed(self, error: OutboxError) -> None:
         if self._removal_trouble is None:
@@ -679,6 +716,8 @@ class ArchiveService:
     def _outbox_changed(self, error: OutboxError | None) -> None:
         if error is None:
             self.log.info("bookstore: the outbox takes saves again")
+            if self._loop is not None and not self._loop.is_closed():  # as below
+                self._loop.call_soon_threadsafe(self._tell_recovered)
         else:
             self.log.error("bookstore: the outbox takes no saves: %s. %s", str(error).rstrip("."), error.hint)
             if self._loop is not None and not self._loop.is_closed():  # heard in the thread of a save
@@ -691,7 +730,7 @@ class ArchiveService:
         """The archive's state."""
         if not self.is_configured:
             return ArchiveStatus("off", problems=[NO_BUCKET, *map(Problem.of_setting, self.problems)])
-        parcels = [*self.shipper.parcels(), *self._early]
+        parcels = self._parcels()
         missed = self.intake.missed
         unprotected = [parcel.entry.path for parcel in parcels if not parcel.is_protected]
         problems = list(self._problems())
@@ -720,7 +759,12 @@ class ArchiveService:
 
     def document(self) -> dict[str, Any]:
         """What ``GET /api/bookstore`` answers."""
-        return {"release": __version__, "features": self.features, "archive": self.status().to_dict()}
+        return {
+            "release": __version__,
+            "features": self.features,
+            "s3_bucket": self.settings.s3_bucket if self.is_configured else "",
+            "archive": self.status().to_dict(),
+        }
 
     def _problems(self) -> Iterator[Problem]:
         yield from map(Problem.of_setting, self.blocking_problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -15,7 +16,7 @@ from bookstore.provenance import altered, from_metadata
 from bookstore.results import History, Version
 from bookstore.s3_paths import object_key, path_from_key
 from bookstore.storage.base import ObjectVersion
-from bookstore.version_details import Detail, Details, together
+from bookstore.version_details import MAX_HEADS, Detail, Details, together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,6 +31,12 @@ MAX_LIMIT: Final = 1000
 
 #: HEADs that reading without details, or a version id that may be nowhere, may cost for the sake of renames.
 FEW: Final = 100
+
+#: Earlier names whose labels are looked at for pins.
+FEW_NAMES: Final = 10
+
+#: Pinned versions that are told.
+MAX_PINNED: Final = 100
 
 
 class Versions:
@@ -126,6 +133,41 @@ class Versions:
             versions=tuple(_shown(row, next_row) for row, next_row in zip(rows, older, strict=False)),
             cursor=None if lineage.is_done else lineage_cursor.encode(key, lineage.streams),
         )
+
+    async def pinned(self, path: str) -> History:
+        """The pinned versions of a path, newest first; ``cursor`` is None.
+
+        It costs a listing and a GET of the labels for each of few names, and one HEAD for each pinned version that is
+        not known yet, however many versions there are. If an earlier name has pins, the newest 100 rows of the earlier
+        names are looked at.
+
+        Parameters
+        ----------
+        path : str
+
+        Returns
+        -------
+        History
+            `MAX_PINNED` versions at most: of more, those that were pinned last. A version that is gone from the bucket
+            is left out; so is one of an earlier name that lies further down, or behind a rename that lies between
+            more than 100 versions and was not shown lately.
+
+        Raises
+        ------
+        PathError, StorageError
+        """
+        key = object_key(self.prefix, path)
+        path = path_from_key(self.prefix, key)
+        labels = await self._pins(path)
+        rows, is_complete = await list_key(self.store, key, None, LARGEST_PAGE)
+        found = await self._pinned_rows(key, path, labels, rows, is_complete=is_complete)
+        found += await self._pinned_earlier(key, rows)
+        found.sort(key=lambda shown: shown[0].row.last_modified, reverse=True)
+        if len(found) > MAX_PINNED:
+            last = sorted(found, key=lambda shown: shown[0].label.at if shown[0].label else "", reverse=True)
+            kept = {(row.row.key, row.row.version_id) for row, _ in last[:MAX_PINNED]}
+            found = [one for one in found if (one[0].row.key, one[0].row.version_id) in kept]
+        return History(path, key, tuple(_shown(row, older) for row, older in found))
 
     async def newest(self, path: str) -> Version | None:
         """The newest version of a path, with details; None where there is none, or a delete marker hides it.
@@ -246,6 +288,98 @@ class Versions:
         label = await self._labels.change(version.path, version.key, version.version_id, change)
         return replace(version, label=label)
 
+    async def _pins(self, path: str) -> dict[str, Label]:
+        """The labels of the versions that are pinned under a name; of too many, those that were pinned last."""
+        pins = [(version_id, label) for version_id, label in (await self._labels.read(path)).items() if label.pinned]
+        pins.sort(key=lambda pin: pin[1].at, reverse=True)
+        return dict(pins[:MAX_PINNED])
+
+    async def _pinned_rows(
+        self, key: str, path: str, labels: dict[str, Label], rows: list[ObjectVersion], *, is_complete: bool
+    ) -> list[tuple[LineageRow, LineageRow | None]]:
+        """The versions of a key that have these labels, in the order of their rows, each with the row before it."""
+        listed = {row.version_id for row in rows}
+        own = [place for place, row in enumerate(rows) if row.version_id in labels and not row.is_delete_marker]
+        details = await self._details.fetch((key, rows[place].version_id) for place in own)
+        older = [rows[place + 1] if place + 1 < len(rows) else None for place in own]
+        known = self._details.remembered((key, row.version_id) for row in older if row is not None)
+        found: list[tuple[LineageRow, LineageRow | None]] = []
+        for place, before in zip(own, older, strict=True):
+            row = rows[place]
+            detail = details[key, row.version_id]
+            if detail.arrived is not None:
+                below = LineageRow(before, path, known.get((key, before.version_id)), None) if before else None
+                found.append((LineageRow(row, path, detail, labels[row.version_id]), below))
+        if not is_complete:
+            far = [version_id for version_id in labels if version_id not in listed]
+            found += await self._pinned_far(key, path, {version_id: labels[version_id] for version_id in far})
+        return found
+
+    async def _pinned_far(
+        self, key: str, path: str, labels: dict[str, Label]
+    ) -> list[tuple[LineageRow, LineageRow | None]]:
+        """Those of a key's versions with these labels that are there, asked for one by one."""
+        places = asyncio.Semaphore(MAX_HEADS)
+
+        async def look(version_id: str) -> ObjectInfo | None:
+            async with places:
+                return await self._head(key, version_id)
+
+        infos = await together(look(version_id) for version_id in labels)
+        return [
+            (
+                LineageRow(
+                    ObjectVersion(key, version_id, info.size, info.etag, info.last_modified, is_latest=False),
+                    path,
+                    Detail(info.last_modified.timestamp(), from_metadata(info.metadata)),
+                    label,
+                ),
+                None,
+            )
+            for (version_id, label), info in zip(labels.items(), infos, strict=True)
+            if info is not None
+        ]
+
+    async def _pinned_earlier(self, key: str, rows: list[ObjectVersion]) -> list[tuple[LineageRow, LineageRow | None]]:
+        """What is pinned among the newest rows of a path's earlier names."""
+        renames = await self._renames(rows)
+        if not await self._is_any_pinned(key, renames):
+            return []
+        lineage = self._earlier_names(key, renames, labels=self._labels)
+        earlier = [row for row in await lineage.take(FEW) if row.row.key != key]
+        following: list[LineageRow | None] = [*earlier[1:], None]
+        return [
+            (row, older)
+            for row, older in zip(earlier, following, strict=True)
+            if row.label is not None and row.label.pinned and row.detail is not None and row.detail.arrived is not None
+        ]
+
+    async def _is_any_pinned(self, key: str, renames: list[tuple[ObjectVersion, Detail]]) -> bool:
+        """Whether an earlier name has a pinned version, be it of another notebook."""
+        keys = [key]
+        queue = list(renames)
+        while queue and len(keys) <= FEW_NAMES:
+            earlier = earlier_name(self.prefix, queue.pop(0)[1])
+            if earlier is None or earlier[1] in keys:
+                continue
+            keys.append(earlier[1])
+            if await self._pins(earlier[0]):
+                return True
+            listed, _ = await list_key(self.store, earlier[1], None, LARGEST_PAGE)
+            queue += await self._renames(listed)
+        return False
+
+    def _earlier_names(
+        self, key: str, renames: list[tuple[ObjectVersion, Detail]], *, labels: LabelBook | None = None
+    ) -> Lineage:
+        """A history without a path's own rows: only those to which these renames lead."""
+        own = self._own_stream(key)
+        own.is_done = True
+        lineage = Lineage(self.store, self._details, self.prefix, [own], labels=labels)
+        for row, detail in renames:
+            lineage.follow(row, detail)
+        return lineage
+
     def _own_stream(self, key: str) -> Stream:
         return Stream(path_from_key(self.prefix, key), key)
 
@@ -261,12 +395,10 @@ class Versions:
         if renames is None:
             return None
         # Mostly these renames lead there. If not, the path was renamed there and back, and all its rows are looked at.
-        own = self._own_stream(key)
-        own.is_done = True
-        lineage = Lineage(self.store, self._details, self.prefix, [own])
-        for row, detail in renames:
-            lineage.follow(row, detail)
-        for one in (lineage, Lineage(self.store, self._details, self.prefix, [self._own_stream(key)])):
+        for one in (
+            self._earlier_names(key, renames),
+            Lineage(self.store, self._details, self.prefix, [self._own_stream(key)]),
+        ):
             info = await self._find(one, version_id)
             if info is not None:
                 return info

@@ -466,7 +466,20 @@ def test_a_label_is_put_on_changed_and_taken_off(desk):
     assert {"Key": "bookstore-pinned", "Value": "true"} in tags
     line = next(line for line in desk.run("versions", path).out.splitlines() if ids[0] in line)
     assert "draft (pinned) of the paper" in line
+    listed = desk.run("versions", path, "--pinned")
+    assert f"1 pinned version of {path}" in listed.out
+    assert "latest" not in listed.out, "its place is not known"
+    assert [line.split()[:1] for line in listed.out.splitlines() if ids[0] in line] == [[time.strftime("%Y-%m-%d")]]
+    assert ids[1] not in listed.out
+    document = desk.run("versions", path, "--pinned", "--json").json()
+    assert [(one["version_id"], one["number"]) for one in document["versions"]] == [(ids[0], None)]
+    assert document["versions"][0]["label"]["name"] == "draft"
+    assert document["more"] is False
+    assert desk.run("versions", path, "--pinned", "--all").code == 2
     assert "Name     draft" in desk.run("label", path, "draft", "--unpin").out
+    nothing = desk.run("versions", path, "--pinned")
+    assert (nothing.code, nothing.out) == (0, f"No version of {path} is pinned.\n")
+    assert desk.run("versions", "never.ipynb", "--pinned").code == 1
     assert desk.versions(path)[1]["label"]["pinned"] is False
     document = desk.run("label", path, "draft", "--remove", "--json").json()
     assert not (document["version"]["label"] or {}).get("name")

@@ -123,9 +123,18 @@ def test_the_history_of_a_notebook_is_read_compared_labelled_and_restored(jupyte
     assert isinstance(comparison, Comparison)
     assert [change.kind for change in comparison.cells] == ["changed"]
     assert comparison.after.version_id is None
+    assert comparison.base is None
+    assert client.compare(PATH, oldest.version_id, notebook=True).base["cells"][0]["source"] == "one # 0"
+    edited = client.compare_content(PATH, notebook("three"), oldest.version_id, notebook=True)
+    assert (edited.kind, edited.after.version_id, edited.base is None) == ("notebook", None, False)
+    assert "+three # 0" in edited.cells[0].source_diff
+    assert client.compare_content(PATH, "a text").kind == "text"
 
     labelled = client.label(PATH, oldest.version_id, name="first", pinned=True)
     assert (labelled.label.name, labelled.label.pinned) == ("first", True)
+    pinned = client.pinned(PATH)
+    assert (pinned.cursor, [version.version_id for version in pinned.versions]) == (None, [oldest.version_id])
+    assert pinned.versions[0].label == labelled.label
     assert client.label(PATH, oldest.version_id, name="").label.name == ""
 
     restored = client.restore(PATH, oldest.version_id)

@@ -73,6 +73,10 @@ class Desk(abc.ABC):
     ) -> History:
         """A page of the history of a path, newest first."""
 
+    @abc.abstractmethod
+    def pinned(self, path: str, *, area: str = "workspace") -> History:
+        """The pinned versions of a path, newest first."""
+
     def versions(
         self, path: str, *, area: str = "workspace", details: bool = True, page: int = PAGE
     ) -> Iterator[Version]:
@@ -185,6 +189,9 @@ class RemoteDesk(Desk):
         self, path: str, *, area: str = "workspace", limit: int = 50, cursor: str | None = None, details: bool = True
     ) -> History:
         return self.client.history(path, area=area, limit=limit, cursor=cursor, details=details)
+
+    def pinned(self, path: str, *, area: str = "workspace") -> History:  # noqa: D102
+        return self.client.pinned(path, area=area)
 
     def locate(self, path: str, version_id: str, *, area: str = "workspace") -> Version:  # noqa: D102
         cursor: str | None = None
@@ -401,6 +408,9 @@ class LocalDesk(Desk):
         return self._read(
             lambda reader: reader.versions(area).history(path, limit=limit, cursor=cursor, details=details)
         )
+
+    def pinned(self, path: str, *, area: str = "workspace") -> History:  # noqa: D102
+        return self._read(lambda reader: reader.versions(area).pinned(path))
 
     def locate(self, path: str, version_id: str, *, area: str = "workspace") -> Version:  # noqa: D102
         return self._read(lambda reader: reader.versions(area).locate(path, version_id))

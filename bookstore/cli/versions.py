@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bookstore.cli.arguments import positive
 from bookstore.cli.commands import FINE
@@ -42,6 +42,7 @@ renamed. '=' marks a version with the same bytes as the one before it.
 EXAMPLES = (
     ("versions a.ipynb", f"the newest {USUAL}"),
     ("versions a.ipynb --all --json", "all of them, for programs"),
+    ("versions a.ipynb --pinned", "those that are pinned"),
     ("versions a.ipynb --long", "with whole version ids"),
     ("versions a.ipynb --area published", "what was published under this name"),
 )
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many = parser.add_mutually_exclusive_group()
     many.add_argument("-n", type=positive, default=USUAL, metavar="N", dest="number", help="list N of them at most")
     many.add_argument("--all", action="store_true", help="list all of them")
+    many.add_argument("--pinned", action="store_true", help="list those that are pinned, 100 at most")
     add_long_argument(parser)
     add_area_argument(parser)
     add_place_arguments(parser)
@@ -63,6 +65,12 @@ def run(context: Context) -> int:
     args = context.args
     with open_place(context, args.path) as place:
         path = place.file_path(args.path)
+        if args.pinned:
+            pinned = place.desk.pinned(path, area=args.area).versions
+            if not pinned and not place.desk.history(path, area=args.area, limit=1, details=False).versions:
+                raise place.no_versions(path, args.area)
+            show_pinned(context.output, path, args.area, pinned, is_long=args.long)
+            return FINE
         wanted: int | None = None if args.all else args.number
         page = _PAGE if wanted is None else min(_PAGE, wanted + 1)
         rows = place.desk.versions(path, area=args.area, page=page)
@@ -79,33 +87,51 @@ def show_versions(
 ) -> None:
     """Print a history, newest first; with the beginnings of ids at a terminal, unless it is to be long."""
     numbers = _numbers(versions)
-    output.document(
-        {
-            "ok": True,
-            "path": path,
-            "area": area,
-            "more": has_more,
-            "versions": [
-                {"number": number, **version.to_dict()} for number, version in zip(numbers, versions, strict=True)
-            ],
-        }
-    )
+    output.document(_document(path, area, numbers, versions, has_more=has_more))
     if output.is_json:
         return
+    number = count(len(versions), "version")
+    newest = "the newest version" if len(versions) == 1 else f"the newest {number}"
+    output.line(f"{newest} of {path}; --all shows the rest" if has_more else f"{number} of {path}", style="bold")
+    _show_table(output, path, numbers, versions, is_long=is_long)
+
+
+def show_pinned(output: Output, path: str, area: str, versions: Sequence[Version], *, is_long: bool = False) -> None:
+    """Print the pinned versions of a path; their places in the history are not known."""
+    numbers = [None] * len(versions)
+    output.document(_document(path, area, numbers, versions, has_more=False))
+    if output.is_json:
+        return
+    if not versions:
+        output.line(f"No version of {path} is pinned.")
+        return
+    output.line(f"{count(len(versions), 'pinned version')} of {path}", style="bold")
+    _show_table(output, path, numbers, versions, is_long=is_long)
+
+
+def _document(
+    path: str, area: str, numbers: Sequence[int | None], versions: Sequence[Version], *, has_more: bool
+) -> dict[str, Any]:
+    rows = [{"number": number, **version.to_dict()} for number, version in zip(numbers, versions, strict=True)]
+    return {"ok": True, "path": path, "area": area, "more": has_more, "versions": rows}
+
+
+def _show_table(
+    output: Output, path: str, numbers: Sequence[int | None], versions: Sequence[Version], *, is_long: bool
+) -> None:
     is_long = is_long or not output.is_terminal
     has_room = is_long or output.console.width >= _ROOMY
     has_labels = any(version.label is not None for version in versions)
     has_names = any(version.path != path for version in versions)
     has_origins = len({version.origin for version in versions if version.origin}) > 1
-    columns = ["", "saved", "by", "size", "why", *(["label"] if has_labels else []), "version"]
+    has_numbers = any(number is not None for number in numbers) or not has_labels
+    columns = [*([""] if has_numbers else []), "saved", "by", "size", "why"]
+    columns += [*(["label"] if has_labels else []), "version"]
     columns += ["name"] if has_names and has_room else []
     columns += ["from"] if has_origins and has_room else []
     ids = [name for version in versions for name in (version.version_id, version.from_version) if name]
     shown = dict(zip(ids, ids, strict=True)) if is_long else shown_ids(ids)
     rows = (_row(number, version, columns, shown) for number, version in zip(numbers, versions, strict=True))
-    number = count(len(versions), "version")
-    newest = "the newest version" if len(versions) == 1 else f"the newest {number}"
-    output.line(f"{newest} of {path}; --all shows the rest" if has_more else f"{number} of {path}", style="bold")
     output.table(columns, rows, whole=("", "saved", "size", "version"), is_wide=is_long)
     if not has_room and (has_names or has_origins):
         output.line("They come from several names or places: --long tells them.", style="dim")
@@ -130,8 +156,8 @@ def _row(number: int | None, version: Version, columns: Sequence[str], shown: Ma
         "": Text(nth(number), style="bold") if number is not None else "",
         "saved": when(version),
         "by": version.user,
-        "size": amount if number is not None else "",
-        "why": why(version, shown) if number is not None else Text("deleted", style="red"),
+        "size": amount if not version.is_delete_marker else "",
+        "why": why(version, shown) if not version.is_delete_marker else Text("deleted", style="red"),
         "label": label_text(version),
         "version": shown.get(version.version_id, ""),
         "name": version.path,

@@ -194,6 +194,17 @@ class BookstoreClient:
         """
         return self._further(self.history(path, area=area, limit=PAGE, details=details), area, details)
 
+    def pinned(self, path: str, *, area: str = "workspace") -> History:
+        """The pinned versions of a path, newest first: 100 at most, those that were pinned last.
+
+        Parameters
+        ----------
+        path : str
+        area : str
+            ``workspace``; nothing is pinned in the others.
+        """
+        return self._result(History, self._ask("GET", "versions", path, query={"area": area, "pinned": "true"}))
+
     def _further(self, page: History, area: str, details: bool) -> Iterator[Version]:
         path = page.path
         yield from page.versions
@@ -282,7 +293,13 @@ class BookstoreClient:
         return file
 
     def compare(
-        self, path: str, before: str | None = None, after: str | None = None, *, area: str = "workspace"
+        self,
+        path: str,
+        before: str | None = None,
+        after: str | None = None,
+        *,
+        area: str = "workspace",
+        notebook: bool = False,
     ) -> Comparison:
         """Compare two versions, or a version with the file as it is now.
 
@@ -294,9 +311,35 @@ class BookstoreClient:
         after : str, optional
             Version id; the file now if left out.
         area : str
+        notebook : bool
+            Whether to tell the older notebook too, to which nbdime's diff applies.
         """
-        document = self._ask("GET", "diff", path, query={"before": before, "after": after, "area": area})
-        return self._result(Comparison, document)
+        query = {"before": before, "after": after, "area": area, "notebook": "true" if notebook else None}
+        return self._result(Comparison, self._ask("GET", "diff", path, query=query))
+
+    def compare_content(
+        self,
+        path: str,
+        content: Mapping[str, Any] | str,
+        before: str | None = None,
+        *,
+        notebook: bool = False,
+    ) -> Comparison:
+        """Compare a version with content that is not saved; nothing is written.
+
+        Parameters
+        ----------
+        path : str
+        content : mapping or str
+            A notebook, or a text.
+        before : str, optional
+            Version id; the newest version if left out.
+        notebook : bool
+            As for `compare`.
+        """
+        kind = {"type": "file", "format": "text"} if isinstance(content, str) else {"type": "notebook"}
+        body = {"before": before, **kind, "content": content, "notebook": notebook}
+        return self._result(Comparison, self._ask("POST", "diff", path, body=_given(body)))
 
     def label(
         self,

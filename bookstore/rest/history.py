@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from urllib.parse import quote
 
 from jupyter_server.auth.decorator import authorized
@@ -18,8 +19,8 @@ from bookstore.errors import ContentTooLarge, InvalidRequest, ObjectMissing, Sto
 from bookstore.library import SHIP_TIMEOUT
 from bookstore.media_types import content_type
 from bookstore.provenance import altered
-from bookstore.rest.base import BookstoreAPIHandler, as_bounded_json, seconds
-from bookstore.rest.bodies import Field
+from bookstore.rest.base import AUTH_RESOURCE, BookstoreAPIHandler, as_bounded_json, seconds
+from bookstore.rest.bodies import Field, checked
 from bookstore.rest.places import Places
 from bookstore.results import Comparison, Version
 
@@ -42,6 +43,14 @@ COMPARISON_PATIENCE = 30.0
 #: Characters of a comparison, as JSON.
 MAX_COMPARISON = 8 * 1024 * 1024
 
+#: What counts beside ``content`` of a body that brings some: fields of a contents model, and what is asked.
+_UNSAVED = (
+    Field("before", "version"),
+    Field("type", required=True),
+    Field("format"),
+    Field("notebook", "flag"),
+)
+
 #: Bytes that are hashed at once: more would be felt by everybody else.
 _HASH_INLINE = 64 * 1024
 
@@ -52,7 +61,10 @@ class BookstoreVersionsHandler(BookstoreAPIHandler):
     @web.authenticated
     @authorized
     async def get(self, path: str) -> None:
-        """Answer with a page of it, newest first."""
+        """Answer with a page of it, newest first, or with what is pinned of it."""
+        if self.flag("pinned", False):
+            self.answer(await self.library.pinned(path, area=self.text("area") or "workspace"))
+            return
         self.answer(
             await self.library.history(
                 path,
@@ -213,14 +225,51 @@ class BookstoreDiffHandler(BookstoreAPIHandler):
     async def get(self, path: str) -> None:
         """Answer with the comparison."""
         before, after = self.version("before"), self.version("after")
+        notebook = self.flag("notebook", False)
         if after is None:
             await self.require("read", "contents")
         async with self._places.place(self.who, COMPARISON_PATIENCE):
             if self.is_gone:
                 return
-            comparison = await self.library.compare(path, before, after, area=self.text("area") or "workspace")
+            comparison = await self.library.compare(
+                path,
+                before,
+                after,
+                area=self.text("area") or "workspace",
+                notebook=notebook,
+            )
             text = await asyncio.to_thread(comparison_json, comparison)
         self.answer_json(text)
+
+    @web.authenticated
+    @authorized("read", AUTH_RESOURCE)  # type: ignore[untyped-decorator,unused-ignore]  # its types know no arguments
+    async def post(self, path: str) -> None:
+        """Answer with the comparison of a version with the content of the body; nothing is written."""
+        model = await self.document() or {}
+        # A content may be anything that JSON can say: the comparison tells what is none.
+        asked = checked({name: value for name, value in model.items() if name != "content"}, _UNSAVED)
+        async with self._places.place(self.who, COMPARISON_PATIENCE):
+            if self.is_gone:
+                return
+            comparison = await self.library.compare_model(
+                path,
+                {"type": asked["type"], "format": asked["format"], "content": model.get("content")},
+                asked["before"],
+                notebook=bool(asked["notebook"]) or self.flag("notebook", False),
+            )
+            text = await asyncio.to_thread(comparison_json, comparison)
+        self.answer_json(text)
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of the largest body: it is a content."""
+        limit: int = self.service.settings.max_content_size
+        return limit
+
+    @property
+    def body_hint(self) -> str:
+        """Which setting it is."""
+        return "The administrator may raise c.BookstoreSettings.max_content_size."
 
     @property
     def _places(self) -> Places:
@@ -278,7 +327,7 @@ class BookstoreArchiveHandler(BookstoreAPIHandler):
 
 
 def comparison_json(comparison: Comparison) -> str:
-    """A comparison as JSON.
+    """A comparison as JSON, without ``base`` where that is too much.
 
     Raises
     ------
@@ -286,6 +335,8 @@ def comparison_json(comparison: Comparison) -> str:
         There is too much of it; a part would be taken for the whole.
     """
     text = as_bounded_json(comparison.to_dict(), MAX_COMPARISON)
+    if text is None and comparison.base is not None:
+        text = as_bounded_json(replace(comparison, base=None).to_dict(), MAX_COMPARISON)
     if text is None:
         raise ContentTooLarge(
             f"What is different in {comparison.after.path!r} is more than the {MAX_COMPARISON:,} characters that a "

@@ -157,13 +157,31 @@ def test_trouble_with_the_bucket_is_told_once_and_measured_until_it_is_over(moto
     assert events(jupyter, "archived") == []
     assert len(events(jupyter, "failed")) == 1, "a trouble is told when it begins, not at each attempt"
 
+    event = wait_for_event(jupyter, "waiting")
+    assert 1 <= event["waiting"] <= 3
+    assert event["path"] in {"0.ipynb", "1.ipynb", "2.ipynb"}
+    assert events(jupyter, "recovered") == []
+
     moto.create_bucket("not-there-yet")
     jupyter.flush()
+    assert 0 <= wait_for_event(jupyter, "recovered")["waiting"] <= 3
+    assert len(events(jupyter, "recovered")) == len(events(jupyter, "waiting")) == 1
     figures = scrape(jupyter)
     assert figures[("bookstore_saves_waiting",)] == 0
     assert figures[("bookstore_oldest_save_age_seconds",)] == 0
     assert figures[("bookstore_versions_total",)] == 3
     assert {event["path"] for event in events(jupyter, "archived")} == {"0.ipynb", "1.ipynb", "2.ipynb"}
+
+
+def test_a_trouble_that_is_found_before_anybody_saves_is_told_and_so_is_its_end(moto, start_jupyter):
+    missing = Bucket(moto, "not-there-either")
+    jupyter = start_jupyter(missing, config={"jupyter_server_config.py": EVENTS_TO_A_FILE})
+    assert wait_for_event(jupyter, "failed", code="BucketMissing")["path"] == ""
+    moto.create_bucket("not-there-either")
+    jupyter.save("first.ipynb", notebook("x"))
+    assert jupyter.flush()["state"] == "ok"
+    wait_for_event(jupyter, "recovered")
+    assert len(events(jupyter, "recovered")) == len(events(jupyter, "failed")) == 1
 
 
 def test_a_broken_handler_of_events_keeps_no_save_from_the_bucket(bucket, start_jupyter):

@@ -114,6 +114,7 @@ def requests_of_every_operation(path, version_id):
         ("GET", route("content", path), None),
         ("HEAD", route("content", path), None),
         ("GET", route("diff", path, before=version_id), None),
+        ("POST", route("diff", path), {"before": version_id, **model}),
         ("PATCH", route("label", path), {"version_id": version_id, "name": "first", "pinned": True}),
         ("POST", route("restore", path), {"version_id": version_id}),
         ("POST", route("archive", path), {"timeout": 5}),
@@ -133,6 +134,8 @@ def requests_of_every_operation(path, version_id):
         ("DELETE", route("scheduled", path), None),
         ("PUT", route("scheduled", path), None),
         ("DELETE", route("schedule", path), None),
+        ("GET", f"/bookstore/view/{quote(path)}", None),
+        ("HEAD", f"/bookstore/view/{quote(path)}", None),
         ("GET", f"/bookstore/clone?{urlencode(clone)}", None),
         ("HEAD", f"/bookstore/clone?{urlencode(clone)}", None),
         ("GET", route("cloned", **clone), None),
@@ -173,7 +176,7 @@ def test_who_is_not_known_gets_nothing_and_is_led_to_the_login_by_pages(jupyter)
     for method, address, body in requests_of_every_operation("some.ipynb", "1"):
         answer = jupyter.request(method, address, body, headers={"Authorization": None})
         if method in ("GET", "HEAD") and (
-            "/bookstore/clone" in address or "fs-clone" in address or "cloned" in address
+            any(page in address for page in ("/bookstore/clone", "fs-clone", "cloned", "/bookstore/view"))
         ):
             assert answer.status == 302, address
             assert answer.headers["location"].startswith(f"{BASE_URL}login?next=")
@@ -272,12 +275,17 @@ def test_who_may_not_use_the_contents_api_reads_and_writes_no_file_by_this_one(s
     assert jupyter.ok("GET", route("published"))["items"] == jupyter.ok("GET", route("scheduled"))["items"] == []
     for method, address, body in [
         ("GET", route("diff", path, before=first, after=second), None),
+        ("POST", route("diff", path), {"before": first, **model}),
         ("PUT", route("publish", path), model),
         ("PUT", route("schedule", path), {"version_id": first}),
     ]:
         for action in ("read", "write"):
             answer = jupyter.request(method, address, body, headers={"X-Refuse": f"{action} contents"})
             assert answer.status == 200, answer.body
+    # A comparison with what the request brings is reading, though it is a POST.
+    diff = ("POST", route("diff", path), {"before": first, **model})
+    assert jupyter.request(*diff, headers={"X-Refuse": "write bookstore"}).status == 200
+    assert_error(jupyter.request(*diff, headers={"X-Refuse": "read bookstore"}), 403, "Forbidden")
     for action, method, address, body in needs:
         other = {"read": "write", "write": "read"}[action]
         answer = jupyter.request(method, address, body, headers={"X-Refuse": f"{other} contents"})
@@ -287,6 +295,7 @@ def test_who_may_not_use_the_contents_api_reads_and_writes_no_file_by_this_one(s
 def test_without_a_bucket_there_is_a_status_and_no_history(start_jupyter):
     jupyter = start_jupyter()
     assert jupyter.ok("GET", route("status", path="a.ipynb"))["state"] == "off"
+    assert jupyter.ok("GET", "/api/bookstore")["s3_bucket"] == ""
     assert jupyter.request("GET", route("versions", "a.ipynb")).status == 404
 
 
@@ -451,6 +460,46 @@ def test_a_restore_does_not_write_over_a_file_that_changed_since_the_caller_look
     assert b"one" in jupyter.on_disk("raced.ipynb")
 
 
+@pytest.mark.parametrize("expected", ["expected_hash", "expected_last_modified"])
+def test_a_restore_takes_what_the_contents_api_told_of_the_file(jupyter, expected):
+    path = f"looked at by {expected}.ipynb"
+    first, second = saved(jupyter, path, "one", "two")
+    looked = jupyter.ok("GET", f"{contents_url(path)}?content=0&hash=1")
+    # Of the oldest Jupyter Server, contents have no hash.
+    digest = looked.get("hash") or hashlib.sha256(jupyter.on_disk(path)).hexdigest()
+    told = {"expected_hash": digest, "expected_last_modified": looked["last_modified"]}[expected]
+    body = {"version_id": first["version_id"], expected: told}
+    restored = jupyter.ok("POST", route("restore", path), body)
+    assert b"one" in jupyter.on_disk(path)
+    now = jupyter.ok("GET", f"{contents_url(path)}?content=0")
+    assert restored["model"]["last_modified"].replace("+00:00", "Z") == now["last_modified"]
+    again = {**body, "version_id": second["version_id"]}
+    assert_error(jupyter.request("POST", route("restore", path), again), 409, "FileChanged", path)
+    assert b"one" in jupyter.on_disk(path)
+    looked = jupyter.ok("GET", f"{contents_url(path)}?hash=1")
+    digest = looked.get("hash") or hashlib.sha256(jupyter.on_disk(path)).hexdigest()
+    told = {"expected_hash": digest, "expected_last_modified": looked["last_modified"]}[expected]
+    jupyter.ok("POST", route("restore", path), {**again, expected: told})
+    assert b"two" in jupyter.on_disk(path)
+
+
+def test_an_older_version_of_the_own_workspace_is_cloned_by_what_the_server_tells(jupyter, bucket):
+    first, _ = saved(jupyter, "to clone.ipynb", "one", "two")
+    own = jupyter.ok("GET", "/api/bookstore")["s3_bucket"]
+    assert own == bucket.name
+    asked = {"s3_bucket": own, "s3_key": first["key"], "s3_version_id": first["version_id"]}
+    cloned = jupyter.ok("POST", route("clone"), asked)
+    assert (cloned["type"], cloned["versionID"]) == ("notebook", first["version_id"])
+    assert cloned["path"] != "to clone.ipynb"
+    assert jupyter.on_disk(cloned["path"]) == bucket.read(first["key"], first["version_id"])
+    shown = jupyter.ok("GET", f"{contents_url(cloned['path'])}?content=0")
+    assert {name: cloned[name] for name in ("name", "path", "type", "writable")} == {
+        name: shown[name] for name in ("name", "path", "type", "writable")
+    }
+    page = jupyter.request("GET", f"/bookstore/clone?{urlencode(asked)}")
+    assert (page.status, first["version_id"].encode() in page.body) == (200, True)
+
+
 def test_a_label_stays_with_its_version(jupyter):
     first, second = saved(jupyter, "labelled.ipynb", "one", "two")
     body = {"version_id": first["version_id"], "name": "for the paper", "note": "figure 3", "pinned": True}
@@ -480,7 +529,84 @@ def test_the_difference_of_two_versions_names_the_changed_cell(jupyter):
     (change,) = comparison["cells"]
     assert (change["kind"], change["cell_id"], change["changed"]) == ("changed", "cell-1", ["source"])
     assert "+another thing" in change["source_diff"]
+    assert comparison["base"] is None
+    told = jupyter.ok("GET", f"{between}&notebook=true")
+    assert [cell["source"] for cell in told["base"]["cells"]] == [f"same # {number}" for number in range(3)]
+    assert told == {**comparison, "base": told["base"]}
     assert jupyter.ok("GET", route("diff", "compared.ipynb"))["identical"]
+
+
+def test_what_is_in_the_editor_is_compared_and_nothing_is_written(jupyter, bucket):
+    oldest, newest = saved(jupyter, "edited.ipynb", "one", "two")
+    before = bucket.keys(), bucket.rows("workspace/edited.ipynb"), sorted(jupyter.root.rglob("*"))
+    model = {"type": "notebook", "format": "json", "content": notebook("three")}
+    address = route("diff", "edited.ipynb")
+    comparison = jupyter.ok("POST", address, model)
+    assert comparison["before"]["version_id"] == newest["version_id"]
+    assert (comparison["after"]["version_id"], comparison["after"]["saved_at"]) == (None, "")
+    assert (comparison["kind"], comparison["base"]) == ("notebook", None)
+    [change] = comparison["cells"]
+    assert "-two # 0" in change["source_diff"]
+    assert "+three # 0" in change["source_diff"]
+    for body, query in (({"notebook": True}, {}), ({}, {"notebook": "true"})):
+        asked = {**model, **body, "before": oldest["version_id"]}
+        comparison = jupyter.ok("POST", route("diff", "edited.ipynb", **query), asked)
+        assert comparison["before"]["version_id"] == oldest["version_id"]
+        assert comparison["base"]["cells"][0]["source"] == "one # 0"
+        assert comparison["nbdime"]
+    # A frontend marks what it trusts, which no file holds.
+    trusted = notebook("two")
+    trusted["cells"][0]["metadata"]["trusted"] = True
+    same = jupyter.ok("POST", address, {"type": "notebook", "content": trusted})
+    assert (same["identical"], same["after"]["sha256"]) == (True, newest["sha256"])
+    text = jupyter.ok("POST", address, {"type": "file", "format": "text", "content": "no notebook"})
+    assert (text["kind"], text["base"]) == ("text", None)
+    odd = jupyter.ok("POST", address, {"type": "notebook", "content": {"nbformat": 4, "cells": 7}})
+    assert odd["kind"] == "text"
+    jupyter.flush()
+    assert (bucket.keys(), bucket.rows("workspace/edited.ipynb"), sorted(jupyter.root.rglob("*"))) == before
+
+
+def test_what_cannot_be_compared_with_a_version_is_told_why(jupyter, browser):
+    saved(jupyter, "edited.ipynb", "one")
+    address = route("diff", "edited.ipynb")
+    model = {"type": "notebook", "content": notebook("x")}
+    for body in (
+        {},
+        {"type": "notebook"},
+        {"type": "directory", "content": []},
+        {"type": "file", "format": "base64", "content": "eA=="},
+        {**model, "before": 7},
+        {**model, "notebook": "yes"},
+        {**model, "name": "edited.ipynb"},
+    ):
+        assert_error(jupyter.request("POST", address, body), 400, "InvalidRequest")
+    assert_error(jupyter.request("POST", address, {**model, "before": "nosuch"}), 404, "ObjectMissing")
+    assert_error(jupyter.request("POST", route("diff", "never.ipynb"), model), 404, "ObjectMissing")
+    assert_error(browser.request("POST", address, model, xsrf=False), 403, "Forbidden", "_xsrf")
+    large = {"type": "file", "format": "text", "content": "x" * MAX_CONTENT_SIZE}
+    assert_error(jupyter.request("POST", address, large), 413, "ContentTooLarge", "max_content_size")
+
+
+def test_the_pinned_versions_are_told_without_the_others(jupyter):
+    first, second, third = saved(jupyter, "pinned.ipynb", "one", "two", "three")
+    assert jupyter.ok("GET", route("versions", "pinned.ipynb", pinned="true"))["versions"] == []
+    for version in (third, first):
+        jupyter.ok("PATCH", route("label", "pinned.ipynb"), {"version_id": version["version_id"], "pinned": True})
+    page = jupyter.ok("GET", route("versions", "pinned.ipynb", pinned="true", limit="1"))
+    assert page["cursor"] is None
+    rows = {row["version_id"]: row for row in history(jupyter, "pinned.ipynb")}
+    assert page["versions"] == [rows[third["version_id"]], rows[first["version_id"]]]
+    assert [row["version_id"] for row in history(jupyter, "pinned.ipynb", pinned="false")] == [
+        version["version_id"] for version in (third, second, first)
+    ]
+    assert_error(jupyter.request("GET", route("versions", "pinned.ipynb", pinned="1")), 400, "InvalidRequest")
+
+    model = jupyter.ok("PATCH", contents_url("pinned.ipynb"), {"path": "pinned elsewhere.ipynb"})
+    jupyter.flush()
+    page = jupyter.ok("GET", route("versions", model["path"], pinned="true"))
+    assert [row["version_id"] for row in page["versions"]] == [third["version_id"], first["version_id"]]
+    assert {row["path"] for row in page["versions"]} == {"pinned.ipynb"}
 
 
 # -- content -----------------------------------------------------------------------------------------------------------

@@ -60,6 +60,11 @@ class Operation:
         """Whether it may change anything."""
         return self.method not in ("GET", "HEAD")
 
+    @property
+    def action(self) -> str:
+        """What the authorizer is asked about: a comparison with what is in the editor only reads."""
+        return "write" if self.changes and not self.route.startswith("/api/bookstore/diff/") else "read"
+
     def address(self, path: str = "some.ipynb", query: str = "") -> str:
         """Where to send it; ``path`` goes as it is, so that a test decides how it is encoded."""
         wanted = {
@@ -76,6 +81,7 @@ class Operation:
             return None
         verb = self.route.removeprefix("/api/bookstore/").partition("/")[0]
         return {
+            "diff": {"type": "notebook", "content": notebook("in the editor")},
             "flush": {"timeout": 5},
             "label": {"version_id": version_id, "name": "a name"},
             "restore": {"version_id": version_id},

@@ -136,6 +136,25 @@ def test_templates_escape_what_they_are_given():
         assert "javascript:" not in text
 
 
+def test_only_what_was_rebuilt_or_escaped_is_put_into_a_page_as_it_is():
+    made = {
+        (file.relative_to(PACKAGE).as_posix(), ast.unparse(call.args[0]) if call.args else "")
+        for file in modules()
+        for call in calls(file)
+        if dotted(call.func).endswith("Harmless")
+    }
+    assert {file for file, _ in made} == {"sanitizing.py", "rendering.py"}
+    for _, what in made:
+        # Nothing; what a template made, which escapes; or what was written element by element, and its rules.
+        assert what in ("", "''.join(self.written)", "'\\n'.join(renderer.rules)") or what.startswith(
+            "page_template("
+        ), what
+    takes_as_it_is = {
+        f.relative_to(PACKAGE).as_posix() for f in modules() if "__html__" in f.read_text(encoding="utf-8")
+    }
+    assert takes_as_it_is == {"sanitizing.py"}
+
+
 def test_the_linter_looks_for_what_is_unsafe_and_each_exception_says_why():
     config = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]
     lint = config["lint"]

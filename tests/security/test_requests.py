@@ -56,9 +56,8 @@ def test_no_route_answers_who_is_not_known(jupyter, operations, versions, bucket
 def test_every_route_asks_the_authorizer_and_does_nothing_if_it_refuses(jupyter, operations, versions, bucket):
     before = state_of(jupyter, bucket, "some.ipynb")
     for one in operations:
-        action = "write" if one.changes else "read"
         body = one.body(version_id=versions[0])
-        refused = {"X-Refuse": f"{action} bookstore"}
+        refused = {"X-Refuse": f"{one.action} bookstore"}
         answer = jupyter.request(one.method, one.address(), body, headers=refused)
         assert answer.status == 403, f"{one}: {answer.status}"
         assert versions[0].encode() not in answer.body

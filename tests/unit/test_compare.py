@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -41,9 +42,9 @@ def notebook(*cells: dict[str, Any], minor: int = 5, **metadata: Any) -> dict[st
     return {"nbformat": 4, "nbformat_minor": minor, "metadata": metadata, "cells": list(cells)}
 
 
-def of(before: Any, after: Any) -> Comparison:
+def of(before: Any, after: Any, **options: Any) -> Comparison:
     sides = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in (before, after)]
-    return compare(*sides, before_side=OLD, after_side=NEW)
+    return compare(*sides, before_side=OLD, after_side=NEW, **options)
 
 
 def test_a_changed_source_names_the_cell_and_the_lines():
@@ -368,3 +369,182 @@ def test_large_notebooks_that_differ_everywhere_are_compared_in_time(with_ids):
 def test_importing_it_loads_neither_nbdime_nor_nbformat():
     code = "import sys, bookstore.compare; assert not {'nbdime', 'nbformat'} & set(sys.modules), 'too early'"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- what nbdime's diff applies to -------------------------------------------------------------------------------------
+
+
+def patched(result: Comparison) -> Any:
+    """What the diff makes of the base, as a program makes it that got both as JSON."""
+    from nbdime import patch
+    from nbdime.diff_utils import to_diffentry_dicts
+
+    told = json.loads(json.dumps(result.to_dict()))
+    return json.loads(json.dumps(patch(told["base"], to_diffentry_dicts(told["nbdime"]))))
+
+
+def in_one_piece(document: dict[str, Any]) -> dict[str, Any]:
+    """A notebook in the form in which it is compared: compared with itself it is its own base."""
+    base = of(document, document, notebook=True).base
+    assert base is not None
+    return json.loads(json.dumps(base))
+
+
+def places_in_utf16(base: Any, diff: list[dict[str, Any]]) -> Any:
+    """What a program makes of it that counts characters as JavaScript does, and splits lines as nbdime does there."""
+    if isinstance(base, str):
+        lines = [line.encode("utf-16-le", "surrogatepass") for line in re.findall(r"[^\r\n]*(?:\r\n|\r|\n|$)", base)]
+        made: list[bytes] = []
+        at = 0
+        for one in diff:
+            made += lines[at : one["key"]]
+            at = max(at, one["key"])
+            if one["op"] == "addrange":
+                made += [line.encode("utf-16-le", "surrogatepass") for line in one["valuelist"]]
+            elif one["op"] == "removerange":
+                at += one["length"]
+            else:
+                line, begin = b"", 0
+                for inner in one["diff"]:
+                    line += lines[at][2 * begin : 2 * inner["key"]]
+                    begin = max(begin, inner["key"])
+                    if inner["op"] == "addrange":
+                        line += "".join(inner["valuelist"]).encode("utf-16-le", "surrogatepass")
+                    else:
+                        begin += inner["length"]
+                made.append(line + lines[at][2 * begin :])
+                at += 1
+        return b"".join([*made, *lines[at:]]).decode("utf-16-le", "surrogatepass")
+    if isinstance(base, dict):
+        found = dict(base)
+        for one in diff:
+            if one["op"] == "patch":
+                found[one["key"]] = places_in_utf16(base[one["key"]], one["diff"])
+            elif one["op"] == "remove":
+                del found[one["key"]]
+            else:
+                found[one["key"]] = one["value"]
+        return found
+    rows: list[Any] = []
+    at = 0
+    for one in diff:
+        rows += base[at : one["key"]]
+        at = max(at, one["key"])
+        if one["op"] == "addrange":
+            rows += one["valuelist"]
+        elif one["op"] == "removerange":
+            at += one["length"]
+        else:
+            rows.append(places_in_utf16(base[at], one["diff"]))
+            at += 1
+    return rows + base[at:]
+
+
+#: Texts that nbdime takes for alike, with what Python and JavaScript count in different ways.
+_LIVELY = st.lists(
+    st.sampled_from(
+        [
+            "total = 1 + 1\n",
+            "total = 1 + 2\n",
+            "\U0001f600 smile = 1\n",
+            "\U0001f600 smile = 2\n",
+            "a\x0cb\n",
+            "100%\r",
+            "x",
+        ]
+    ),
+    max_size=4,
+).map("".join)
+_LIVELY_CELLS = st.one_of(
+    st.builds(lambda s, o, i: cell(s, outputs=[stream(o)], **i), _LIVELY, _LIVELY, _IDS),
+    st.builds(lambda s, i: cell(s, "markdown", **i), _LIVELY, _IDS),
+    _CELLS,
+)
+_METADATA = st.dictionaries(st.sampled_from(["k", "l"]), st.sampled_from([1, True, 1.0, "one two", "one three"]))
+_LIVELY_NOTEBOOKS = st.builds(
+    lambda cells, metadata: notebook(*cells, **metadata), st.lists(_LIVELY_CELLS, max_size=4), _METADATA
+)
+
+
+#: Twice the same cells, with other lines.
+_EDITED = st.lists(st.tuples(_LIVELY, _LIVELY), min_size=1, max_size=3).map(
+    lambda texts: tuple(
+        notebook(*(cell(pair[side], id=f"c{n}", outputs=[stream(pair[side])]) for n, pair in enumerate(texts)))
+        for side in (0, 1)
+    )
+)
+_ANY = st.one_of(_NOTEBOOKS, _LIVELY_NOTEBOOKS)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.one_of(_EDITED, st.tuples(_ANY, _ANY)))
+def test_the_base_patched_with_the_diff_is_the_newer_notebook_in_python_and_in_a_browser(sides):
+    before, after = sides
+    result = of(before, after, notebook=True)
+    if result.base is None:
+        texts = json.dumps([before, after])
+        assert "\\f" in texts or any(one in texts for one in ("true", "1.0", ": 1")), "nothing that JSON tells apart"
+        return
+    assert json.dumps(result.base, sort_keys=True) == json.dumps(in_one_piece(before), sort_keys=True)
+    newer = json.dumps(in_one_piece(after), sort_keys=True)
+    assert json.dumps(patched(result), sort_keys=True) == newer
+    assert json.dumps(places_in_utf16(result.base, list(result.nbdime)), sort_keys=True) == newer
+
+
+def test_the_base_is_told_only_to_those_who_ask():
+    before, after = notebook(cell("x = 1")), notebook(cell("x = 2"))
+    assert of(before, after).base is None
+    assert of(before, before).base is None
+    assert of(before, after, notebook=True).base == before
+    assert of(before, before, notebook=True).base == before
+    assert of(b"one", b"two", notebook=True).base is None
+
+
+def test_the_base_has_each_text_in_one_piece_and_the_cells_of_the_current_format():
+    split = notebook(cell(["a\n", "b"], outputs=[stream(["1\n", "2"]), shown({"text/html": ["<b>", "</b>"]})]))
+    [shaped] = of(split, notebook(), notebook=True).base["cells"]
+    assert shaped["source"] == "a\nb"
+    assert [shaped["outputs"][0]["text"], shaped["outputs"][1]["data"]] == ["1\n2", {"text/html": "<b></b>"}]
+    old = {
+        "nbformat": 3,
+        "nbformat_minor": 0,
+        "metadata": {"name": ""},
+        "worksheets": [{"cells": [{"cell_type": "code", "input": "x = 1", "language": "python", "outputs": []}]}],
+    }
+    result = of(old, notebook(cell("x = 2")), notebook=True)
+    assert [one["source"] for one in result.base["cells"]] == ["x = 1"]
+    assert patched(result)["cells"][0]["source"] == "x = 2"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (notebook(cell("x", metadata={"k": 1})), notebook(cell("x", metadata={"k": True}))),
+        (notebook(cell("one\x0ctwo three four\n")), notebook(cell("one\x0ctwo three five\n"))),
+    ],
+)
+def test_there_is_no_base_where_the_diff_would_not_lead_to_the_newer_notebook(before, after):
+    assert of(before, after, notebook=True).base is None
+
+
+def test_there_is_no_base_without_a_diff(monkeypatch):
+    monkeypatch.setattr(module, "MAX_EFFORT", -1)
+    result = of(notebook(cell("x = 1")), notebook(cell("x = 2")), notebook=True)
+    assert (result.base, result.nbdime, len(result.cells)) == (None, (), 1)
+
+
+def test_a_base_that_is_too_large_is_not_told(monkeypatch):
+    monkeypatch.setattr(module, "MAX_BASE", 100)
+    before, after = notebook(cell("x = 1")), notebook(cell("x = 2"))
+    assert of(before, after, notebook=True).base is None
+    assert of(before, before, notebook=True).base is None
+
+
+def test_a_changed_line_with_an_astral_character_is_replaced_as_a_whole():
+    before = notebook(cell("first\nsmile = '\U0001f600' + 'a long text that stays'\nlast", id="a"))
+    after = notebook(cell("first\nsmile = '\U0001f600' + 'a long text that goes'\nlast", id="a"))
+    result = of(before, after, notebook=True)
+    source = result.nbdime[0]["diff"][0]["diff"][0]
+    assert source["key"] == "source"
+    assert [(one["op"], one["key"]) for one in source["diff"]] == [("addrange", 1), ("removerange", 1)]
+    assert patched(result) == after

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import re
+import time
 from pathlib import Path
 
 import jsonschema
@@ -15,7 +16,7 @@ from jupyter_events import EventLogger
 from jupyter_events import yaml as jupyter_yaml
 
 from bookstore.bookstore_config import BookstoreSettings
-from bookstore.errors import ObjectRefused
+from bookstore.errors import BucketMissing, ObjectRefused, OutboxUnavailable, StoreUnreachable
 from bookstore.events import EVENTS, emit_events, schema_id, schema_text
 from bookstore.service import ArchiveService
 from bookstore.storage.memory import MemoryStore
@@ -67,7 +68,7 @@ def test_a_schema_describes_every_property_and_marks_names_of_persons(event):
     document = schema(event)
     assert document["$id"] == schema_id(event)
     assert document["version"] == "1"
-    assert document["personal-data"] is True
+    assert document["personal-data"] is (event != "recovered")
     assert set(document["required"]) == set(document["properties"])
     for name, described in document["properties"].items():
         assert described["title"].strip(), name
@@ -107,6 +108,111 @@ async def test_a_save_that_is_refused_is_an_event_that_says_what_to_do(scene):
     assert event["__schema__"] == schema_id("failed")
     assert (event["code"], event["path"], event["message"]) == ("ObjectRefused", "a.ipynb", "too odd")
     assert event["hint"] == ObjectRefused.default_hint
+
+
+async def hears(scene, *expected: str) -> list[dict]:
+    """The events, once there are these and no others."""
+    deadline = time.monotonic() + 15
+    while len(scene.events) < len(expected):
+        assert time.monotonic() < deadline, scene.events
+        await asyncio.sleep(0.02)
+    assert [event["__schema__"] for event in scene.events] == [schema_id(name) for name in expected]
+    return scene.events
+
+
+async def test_a_trouble_that_is_over_is_told_once_with_what_waits(scene):
+    scene.keep_events()
+    emit_events(scene.service, scene.logger)
+    scene.store.faults = lambda operation, key: StoreUnreachable("down")
+    scene.service.submit([scene.service.intake.take(scene.service.draft("a.ipynb"), b"one")])
+    await hears(scene, "failed", "waiting")
+    scene.store.faults = None
+    assert await scene.service.flush(5) == 0
+    failed, waiting, *rest = await hears(scene, "failed", "waiting", "recovered", "archived")
+    assert (failed["code"], failed["path"]) == ("StoreUnreachable", "")
+    assert (waiting["waiting"], waiting["path"]) == (1, "a.ipynb")
+    assert rest[0]["waiting"] in (0, 1)
+    assert await scene.save(b"two") == 0
+    await hears(scene, "failed", "waiting", "recovered", "archived", "archived")
+
+
+async def test_a_trouble_that_the_look_at_the_start_finds_is_told_and_so_is_its_end(scene, monkeypatch):
+    monkeypatch.setattr("bookstore.service.PROBE_DELAY", 0.0)
+    monkeypatch.setattr("bookstore.service.slow_retry", lambda failures, chance: 0.05)
+    scene.keep_events()
+    emit_events(scene.service, scene.logger)
+    scene.store.faults = lambda operation, key: BucketMissing("no bucket")
+    scene.service.ensure_started()
+    [failed] = await hears(scene, "failed")
+    assert (failed["code"], failed["path"]) == ("BucketMissing", "")
+    assert scene.service.status().state == "trouble"
+    scene.store.faults = None
+    assert (await hears(scene, "failed", "recovered"))[1]["waiting"] == 0
+    assert scene.service.status().state == "ok"
+
+
+async def test_the_end_of_the_outboxs_trouble_is_told(scene):
+    scene.keep_events()
+    emit_events(scene.service, scene.logger)
+    scene.service.ensure_started()
+    await asyncio.to_thread(scene.service.intake.note, OutboxUnavailable("the disk is full"))
+    [failed, recovered] = await hears(scene, "failed", "recovered")
+    assert (failed["code"], failed["path"]) == ("OutboxUnavailable", "")
+    assert recovered["waiting"] == 0
+
+
+async def test_the_end_of_trouble_with_what_others_left_is_told(scene, monkeypatch):
+    scene.keep_events()
+    emit_events(scene.service, scene.logger)
+    adopt = scene.service._adopt
+
+    async def fail() -> None:
+        raise OutboxUnavailable("no leave to read")
+
+    monkeypatch.setattr(scene.service, "_adopt", fail)
+    for _ in range(2):
+        await scene.service._look_for_others()
+    await hears(scene, "failed")
+    monkeypatch.setattr(scene.service, "_adopt", adopt)
+    for _ in range(2):
+        await scene.service._look_for_others()
+    await hears(scene, "failed", "recovered")
+
+
+async def test_that_what_was_set_aside_has_been_taken_away_is_told(scene):
+    scene.keep_events()
+    emit_events(scene.service, scene.logger)
+    scene.store.faults = lambda operation, key: ObjectRefused("too odd") if operation == "PutObject" else None
+    assert await scene.save() == 0
+    await scene.service._look_aside()
+    assert scene.service.status().state == "trouble"
+    for names in (scene.service.outbox.directory / "refused").iterdir():
+        names.unlink()
+    for _ in range(2):
+        await scene.service._look_aside()
+    await hears(scene, "failed", "recovered")
+    assert scene.service.status().state == "ok"
+
+
+async def test_saves_that_wait_are_told_once_until_nothing_waits(scene):
+    scene.keep_events()
+    emit_events(scene.service, scene.logger)
+    heard = scene.service
+    now = time.time()
+    for count in range(2):
+        heard.submit([heard.intake.take(heard.draft("a.ipynb", queued_time=now), b"%d" % count)])
+    heard._tell_waiting()
+    assert scene.events == [], "it is on its way"
+    heard.submit([heard.intake.take(heard.draft("b.ipynb", queued_time=now - 5), b"old")])
+    for _ in range(3):
+        heard._tell_waiting()
+    [event] = scene.events
+    assert (event["__schema__"], event["waiting"], event["path"]) == (schema_id("waiting"), 3, "b.ipynb")
+    assert await heard.flush(5) == 0
+    heard._tell_waiting()
+    heard.submit([heard.intake.take(heard.draft("b.ipynb", queued_time=now - 5), b"again")])
+    heard._tell_waiting()
+    assert [event["__schema__"] for event in scene.events].count(schema_id("waiting")) == 2
 
 
 async def test_the_events_of_an_archive_are_emitted_once_whoever_asks_twice(scene):

@@ -115,6 +115,15 @@ def test_a_comparison_that_is_too_long_is_refused_and_not_cut(monkeypatch):
         history.comparison_json(comparison)
 
 
+def test_a_comparison_that_is_too_long_with_its_base_is_told_without(monkeypatch):
+    side = Side("a.ipynb", "1", 1, "", "")
+    base = {"cells": [{"source": "x" * 1000}]}
+    comparison = Comparison(side, side, kind="notebook", identical=True, base=base)
+    assert json.loads(history.comparison_json(comparison))["base"] == base
+    monkeypatch.setattr(history, "MAX_COMPARISON", 1000)
+    assert json.loads(history.comparison_json(comparison))["base"] is None
+
+
 # -- places ------------------------------------------------------------------------------------------------------------
 
 

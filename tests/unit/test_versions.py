@@ -1456,6 +1456,84 @@ async def test_a_pin_is_a_tag_beside_the_others(versions, server, store):
     assert await store.get_tags("workspace/a", version) == {"team": "x", PIN_TAG: "false"}
 
 
+async def test_the_pinned_versions_are_told_newest_first_with_details_and_labels(versions, server):
+    saved = [await server.save("a") for _ in range(5)]
+    for number in (3, 0, 4):
+        await versions.label("a", saved[number], name=f"n{number}", pinned=True)
+    await versions.label("a", saved[1], name="not pinned")
+    await versions.label("a", saved[4], pinned=False)
+    page = await versions.pinned("/a/")
+    assert (page.path, page.key, page.cursor, ids(page)) == ("a", "workspace/a", None, [saved[3], saved[0]])
+    shown = {one.version_id: one for one in (await versions.history("a")).versions}
+    assert list(page.versions) == [shown[saved[3]], shown[saved[0]]]
+    assert await versions.pinned("never") == History("never", "workspace/never")
+
+
+async def test_pins_among_thousands_of_versions_cost_a_listing_and_a_head_for_each(server, store):
+    saved = [await server.save("a") for _ in range(2100)]
+    pinned = [saved[0], saved[5], saved[-1], saved[-7]]
+    for version in pinned:
+        await Versions(store, PREFIX).label("a", version, pinned=True)
+    store.requests.clear()
+    page = await Versions(store, PREFIX).pinned("a")
+    assert ids(page) == [saved[-1], saved[-7], saved[5], saved[0]]
+    assert all(one.is_detailed and one.user == "ada" for one in page.versions)
+    assert page.versions[0].is_latest
+    # Beside the four, the last row of the page is looked at: it may be a rename.
+    assert store.requests == {"GetObject": 1, "ListObjectVersions": 1, "HeadObject": 5}
+
+
+async def test_pinned_versions_that_are_gone_are_left_out(versions, server, store):
+    saved = [await server.save("a") for _ in range(1005)]
+    for version in (saved[0], saved[1], saved[-1], saved[-2]):
+        await versions.label("a", version, pinned=True)
+    # As a lifecycle rule removes them.
+    store._keys["workspace/a"] = [
+        one for one in store._keys["workspace/a"] if one.version_id not in (saved[0], saved[-1])
+    ]
+    assert ids(await Versions(store, PREFIX).pinned("a")) == [saved[-2], saved[1]]
+
+
+async def test_pins_of_earlier_names_are_told_where_the_history_shows_them(versions, server):
+    others = await server.save("old", reason="new")
+    await server.rename("old", "elsewhere")
+    mine = await server.save("old", reason="new")
+    renamed = await server.rename("old", "middle")
+    await server.rename("middle", "new")
+    newest = await server.save("new")
+    later = await server.save("old", reason="new")
+    for path, version in (("old", others), ("old", mine), ("middle", renamed), ("new", newest), ("old", later)):
+        await versions.label(path, version, pinned=True)
+    page = await versions.pinned("new")
+    assert [(one.path, one.version_id) for one in page.versions] == [
+        ("new", newest),
+        ("middle", renamed),
+        ("old", mine),
+    ]
+    assert all(one.is_detailed and one.label is not None and one.label.pinned for one in page.versions)
+
+
+async def test_earlier_names_without_pins_are_not_read(versions, server, store):
+    for _ in range(30):
+        await server.save("old")
+    await server.rename("old", "new")
+    store.requests.clear()
+    assert ids(await versions.pinned("new")) == []
+    assert store.requests == {"GetObject": 2, "ListObjectVersions": 2, "HeadObject": 31}
+    await versions.pinned("new")
+    assert store.requests["HeadObject"] == 31, "details are remembered"
+
+
+async def test_of_many_pins_those_that_were_set_last_are_told(versions, server, store, monkeypatch):
+    monkeypatch.setattr("bookstore.versions.MAX_PINNED", 2)
+    saved = [await server.save("a") for _ in range(4)]
+    seconds = itertools.count()
+    book = LabelBook(store, PREFIX, now=lambda: START + timedelta(seconds=next(seconds)))
+    for number in (3, 0, 2):
+        await book.change("a", "workspace/a", saved[number], labels.LabelChange(pinned=True))
+    assert ids(await versions.pinned("a")) == [saved[2], saved[0]]
+
+
 @pytest.mark.parametrize("pinned", [True, False])
 async def test_whatever_fails_while_pinning_the_tag_spares_rather_too_much(versions, server, store, pinned):
     version = await server.save("a")
