@@ -49,3 +49,8 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     from bookstore.extension import BookstoreExtension
 
     return [{"module": "bookstore.extension", "app": BookstoreExtension}]
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tell ``jupyter labextension develop`` what to link; a wheel installs it where JupyterLab looks."""
+    return [{"src": "labextension", "dest": "jupyterlab-bookstore"}]

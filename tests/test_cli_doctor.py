@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import jupyter_core.paths
 import pytest
 
+from bookstore.cli.checks import check_interface
 from ci.bucket import Bucket
 from ci.command_line import CommandLine, Ran
 
@@ -65,12 +67,26 @@ def test_all_is_well_with_a_good_store(cli, durable_bucket):
     states, ran = examine(cli, durable_bucket)
     disk = states.pop("outbox: disk")
     assert disk in ("ok", "warning")  # the test's own directory may be on an overlay
+    assert states.pop("interface") in ("ok", "warning")  # bookstore may not be installed from a wheel
     assert set(states.values()) == {"ok"}, ran.out
     assert tuple(step for step in states if step in STORE_STEPS) == STORE_STEPS
     people = cli.run("doctor", **durable_bucket.environment)
     assert people.code == 0
     assert "workspace/.bookstore/doctor" in people.out
     assert len(durable_bucket.versions("workspace/.bookstore/doctor")) >= 2, "nothing is deleted"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_tells_whether_the_interface_is_where_jupyter_looks(tmp_path, monkeypatch, is_there):
+    monkeypatch.setattr(jupyter_core.paths, "jupyter_path", lambda *inside: [str(tmp_path.joinpath(*inside))])
+    folder = tmp_path / "labextensions" / "jupyterlab-bookstore"
+    if is_there:
+        folder.mkdir(parents=True)
+        (folder / "package.json").write_text("{}")
+    finding = check_interface()
+    assert finding.state == ("ok" if is_there else "warning")
+    assert (str(folder) in finding.message) is is_there
+    assert bool(finding.hint) is not is_there
 
 
 def test_writes_nothing_if_told_so(cli, bucket):

@@ -29,6 +29,9 @@ SLOW_FSYNC = 0.1
 #: Seconds after which what waits in an outbox is worth a warning.
 LONG_WAIT = 600.0
 
+#: What JupyterLab calls the interface.
+INTERFACE = "jupyterlab-bookstore"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -101,6 +104,23 @@ def check_extension(app: BookstoreApp) -> Finding:
         "not enabled, so servers do not archive.",
         "Install bookstore into the environment that Jupyter runs in (not as editable), or add to "
         'jupyter_server_config.py: c.ServerApp.jpserver_extensions = {"bookstore": True}',
+    )
+
+
+def check_interface() -> Finding:
+    """See that JupyterLab and Notebook would find the interface: where they look, not where a wheel puts it."""
+    from jupyter_core.paths import jupyter_path
+
+    step = "interface"
+    for folder in jupyter_path("labextensions"):
+        if (Path(folder) / INTERFACE / "package.json").is_file():
+            return Finding(step, "ok", f"for JupyterLab and Notebook, in {Path(folder) / INTERFACE}")
+    return Finding(
+        step,
+        "warning",
+        "not part of this installation: JupyterLab and Notebook show no history. Archiving does not need it.",
+        "Install bookstore from a wheel, or where Node 20 or newer is (BOOKSTORE_UI=require pip install . tells what "
+        "is missing), into the environment that Jupyter runs in.",
     )
 
 

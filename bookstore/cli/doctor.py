@@ -57,7 +57,7 @@ def run(context: Context) -> int:
 
 
 async def _find(context: Context, findings: list[Finding]) -> None:
-    from bookstore.cli.checks import Finding, check_extension, check_outbox, check_settings
+    from bookstore.cli.checks import Finding, check_extension, check_interface, check_outbox, check_settings
     from bookstore.cli.checks_store import ALL
 
     def tell(finding: Finding) -> None:
@@ -70,6 +70,7 @@ async def _find(context: Context, findings: list[Finding]) -> None:
     for finding in check_settings(settings, context.app, context.root_dir):
         tell(finding)
     tell(check_extension(context.app))
+    tell(check_interface())
     problems = [problem.trait for problem in settings.check(context.root_dir) if problem.blocks_archiving]
     if "outbox_dir" in problems:
         tell(Finding("outbox", "skipped", "outbox_dir is wrong"))
