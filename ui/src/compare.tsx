@@ -1,0 +1,191 @@
+/**
+ * Shows what is different between two versions, or a version and the document: notebooks by nbdime's own widgets.
+ */
+
+import { MainAreaWidget } from '@jupyterlab/apputils';
+import type { IEditorServices } from '@jupyterlab/codeeditor';
+import { PathExt } from '@jupyterlab/coreutils';
+import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
+import { Panel, Widget } from '@lumino/widgets';
+
+import { ApiError } from './api';
+import { failureHint } from './dialogs';
+import { humanSize } from './format';
+import { historyIcon } from './icons';
+import type { ICellChange, IComparison, ISide } from './interfaces';
+import { notice } from './preview';
+import type { IToolbarButton } from './preview';
+
+/** What a comparison works with. */
+export interface ICompareParts {
+  editorServices: IEditorServices;
+  rendermime: IRenderMimeRegistry;
+  translator: ITranslator;
+  trans: TranslationBundle;
+  locale: string;
+}
+
+/** Two sides, by the names that people give them. */
+export interface ISides {
+  path: string;
+  before: string;
+  after: string;
+}
+
+/** Make the widget that shows a comparison. */
+export function makeComparison(
+  sides: ISides,
+  comparison: Promise<IComparison>,
+  buttons: IToolbarButton[],
+  parts: ICompareParts
+): MainAreaWidget<Panel> {
+  const panel = new Panel();
+  panel.addClass('jp-bookstore-compare');
+  const widget = new MainAreaWidget({
+    content: panel,
+    reveal: fill(panel, sides, comparison, parts)
+  });
+  widget.title.label = parts.trans.__('Compare %1', PathExt.basename(sides.path));
+  widget.title.caption = `${sides.before} → ${sides.after}`;
+  widget.title.icon = historyIcon;
+  for (const button of buttons) {
+    widget.toolbar.addItem(button.name, button.widget);
+  }
+  return widget;
+}
+
+async function fill(
+  panel: Panel,
+  sides: ISides,
+  asked: Promise<IComparison>,
+  parts: ICompareParts
+): Promise<void> {
+  const { trans } = parts;
+  panel.addWidget(heads(sides));
+  try {
+    const comparison = await asked;
+    if (comparison.identical) {
+      panel.addWidget(notice(trans.__('There is no difference.')));
+    } else if (comparison.kind === 'notebook') {
+      await addNotebooks(panel, comparison, parts);
+    } else if (comparison.kind === 'text') {
+      panel.addWidget(unifiedDiff(comparison.text_diff));
+    } else {
+      panel.addWidget(binary(comparison, parts));
+    }
+  } catch (error) {
+    panel.addWidget(
+      notice(
+        error instanceof Error ? error.message : String(error),
+        error instanceof ApiError ? failureHint(error, trans) : ''
+      )
+    );
+  }
+}
+
+function heads(sides: ISides): Widget {
+  const widget = new Widget();
+  widget.addClass('jp-bookstore-sides');
+  for (const [name, text] of [
+    ['before', sides.before],
+    ['after', sides.after]
+  ]) {
+    const side = document.createElement('div');
+    side.dataset.side = name;
+    side.textContent = text;
+    widget.node.append(side);
+  }
+  return widget;
+}
+
+async function addNotebooks(
+  panel: Panel,
+  comparison: IComparison,
+  parts: ICompareParts
+): Promise<void> {
+  const { trans } = parts;
+  if (!comparison.base) {
+    panel.addWidget(notice(trans.__('So much is different that only the sources are compared.')));
+    comparison.cells.forEach(cell => panel.addWidget(cellChange(cell, trans)));
+    return;
+  }
+  if (comparison.nbdime.length === 0) {
+    panel.addWidget(
+      notice(trans.__('The notebooks say the same; only the way they are written is different.'))
+    );
+    return;
+  }
+  // Loaded when it is needed: it is larger than all the rest of the extension.
+  const { makeNotebookDiff } = await import('./nbdime');
+  const diff = makeNotebookDiff(comparison.base, comparison.nbdime, {
+    editorFactory: parts.editorServices.factoryService.newInlineEditor,
+    rendermime: parts.rendermime.clone(),
+    translator: parts.translator
+  });
+  panel.addWidget(unchangedToggle(diff, trans));
+  panel.addWidget(diff);
+  await diff.init();
+}
+
+/** A box to leave out what is the same on both sides. */
+function unchangedToggle(diff: Widget, trans: TranslationBundle): Widget {
+  const widget = new Widget();
+  widget.addClass('jp-bookstore-toggle');
+  const label = document.createElement('label');
+  const box = document.createElement('input');
+  box.type = 'checkbox';
+  box.checked = true;
+  const follow = () => diff.toggleClass('jp-bookstore-changes-only', box.checked);
+  box.addEventListener('change', follow);
+  follow();
+  label.append(box, ' ', trans.__('Only what is different'));
+  widget.node.append(label);
+  return widget;
+}
+
+/** A unified diff, with its lines coloured. */
+export function unifiedDiff(text: string): Widget {
+  const widget = new Widget({ node: document.createElement('pre') });
+  widget.addClass('jp-bookstore-diff');
+  widget.node.tabIndex = 0;
+  for (const line of text.split('\n')) {
+    const row = document.createElement('span');
+    row.textContent = `${line}\n`;
+    row.dataset.kind = kindOf(line);
+    widget.node.append(row);
+  }
+  return widget;
+}
+
+function kindOf(line: string): string {
+  if (line.startsWith('+++') || line.startsWith('---') || line.startsWith('@@')) {
+    return 'head';
+  }
+  return line.startsWith('+') ? 'added' : line.startsWith('-') ? 'removed' : 'same';
+}
+
+function cellChange(cell: ICellChange, trans: TranslationBundle): Widget {
+  const panel = new Panel();
+  const place = (cell.index_after ?? cell.index_before ?? 0) + 1;
+  const titles = {
+    added: trans.__('Cell %1 was added', place),
+    removed: trans.__('Cell %1 was removed', place),
+    changed: trans.__('Cell %1 was changed: %2', place, cell.changed.join(', '))
+  };
+  panel.addWidget(notice(titles[cell.kind]));
+  if (cell.source_diff !== '') {
+    panel.addWidget(unifiedDiff(cell.source_diff));
+  }
+  return panel;
+}
+
+function binary(comparison: IComparison, { locale, trans }: ICompareParts): Widget {
+  const told = (side: ISide) =>
+    trans.__('%1, SHA-256 %2', humanSize(side.size, locale), side.sha256);
+  return notice(
+    trans.__('The two are different, and no text that could be compared.'),
+    trans.__('Before: %1', told(comparison.before)),
+    trans.__('After: %1', told(comparison.after))
+  );
+}

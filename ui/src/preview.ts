@@ -1,0 +1,183 @@
+/**
+ * Shows one version of a notebook or file, to be read only: nothing in it is trusted, and nothing in it runs.
+ */
+
+import { MainAreaWidget } from '@jupyterlab/apputils';
+import type { IEditorServices } from '@jupyterlab/codeeditor';
+import { PathExt } from '@jupyterlab/coreutils';
+import type { ILanguageInfoMetadata, INotebookContent } from '@jupyterlab/nbformat';
+import { Notebook, NotebookModel, StaticNotebook } from '@jupyterlab/notebook';
+import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
+import { IFrame } from '@jupyterlab/ui-components';
+import { Panel, Widget } from '@lumino/widgets';
+
+import type { BookstoreApi } from './api';
+import { failureHint } from './dialogs';
+import { ApiError } from './api';
+import { historyIcon } from './icons';
+import type { IVersion } from './interfaces';
+import { versionName } from './labels';
+
+/** What a preview works with. */
+export interface IPreviewParts {
+  api: BookstoreApi;
+  editorServices: IEditorServices;
+  rendermime: IRenderMimeRegistry;
+  translator: ITranslator;
+  trans: TranslationBundle;
+  locale: string;
+  /** Whether the interface is dark now. */
+  isDark: () => boolean;
+}
+
+/** The buttons above a version. */
+export interface IToolbarButton {
+  name: string;
+  widget: Widget;
+}
+
+/**
+ * A notebook as nobody trusts it: marks by which its author, or somebody else, called it trusted are taken off.
+ *
+ * Jupyter's server takes them off when it reads a file that the person has not signed; the bytes of a version come as
+ * they were stored.
+ */
+export function untrusted(content: INotebookContent): INotebookContent {
+  return {
+    ...content,
+    metadata: { ...content.metadata, language_info: languageOf(content) },
+    cells: content.cells.map(cell => {
+      const metadata = isObject(cell.metadata) ? { ...cell.metadata } : {};
+      delete metadata.trusted;
+      return { ...cell, metadata: { ...metadata, editable: false, deletable: false } };
+    })
+  };
+}
+
+/** The language of the code; a notebook that no kernel has run yet names it in another place. */
+function languageOf(content: INotebookContent): ILanguageInfoMetadata {
+  const told: unknown = content.metadata.kernelspec?.language;
+  const info: unknown = content.metadata.language_info;
+  return isObject(info) && typeof info.name === 'string'
+    ? (info as ILanguageInfoMetadata)
+    : { name: typeof told === 'string' ? told : '' };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The notebook that a text is, if JupyterLab can show it; older formats and broken ones it cannot. */
+export function parsedNotebook(text: string): INotebookContent | null {
+  let content: INotebookContent;
+  try {
+    content = JSON.parse(text) as INotebookContent;
+  } catch {
+    return null; // the server's page shows what it is
+  }
+  const isShown =
+    isObject(content) &&
+    content.nbformat === 4 &&
+    Array.isArray(content.cells) &&
+    content.cells.every(isObject) &&
+    isObject(content.metadata);
+  return isShown ? content : null;
+}
+
+/** Make the widget that shows a version. */
+export function makePreview(
+  path: string,
+  version: IVersion,
+  buttons: IToolbarButton[],
+  parts: IPreviewParts
+): MainAreaWidget<Panel> {
+  const panel = new Panel();
+  panel.addClass('jp-bookstore-preview');
+  const widget = new MainAreaWidget({ content: panel, reveal: fill(panel, path, version, parts) });
+  const name = versionName(version, parts.locale);
+  widget.title.label = `${PathExt.basename(path)} · ${name}`;
+  widget.title.caption = parts.trans.__('%1 as it was in the version “%2”', path, name);
+  widget.title.icon = historyIcon;
+  for (const button of buttons) {
+    widget.toolbar.addItem(button.name, button.widget);
+  }
+  return widget;
+}
+
+async function fill(
+  panel: Panel,
+  path: string,
+  version: IVersion,
+  parts: IPreviewParts
+): Promise<void> {
+  panel.addWidget(notice(parts.trans.__('A version, to be read only. Nothing in it runs.')));
+  try {
+    const content =
+      PathExt.extname(version.path || path) === '.ipynb'
+        ? parsedNotebook(await parts.api.text(path, version.version_id))
+        : null;
+    panel.addWidget(
+      content === null ? pageOf(path, version, parts) : staticNotebook(content, parts)
+    );
+  } catch (error) {
+    panel.addWidget(
+      notice(
+        error instanceof Error ? error.message : String(error),
+        error instanceof ApiError ? failureHint(error, parts.trans) : ''
+      )
+    );
+  }
+}
+
+/** Lines of text above, or instead of, what is shown. */
+export function notice(...texts: string[]): Widget {
+  const widget = new Widget();
+  widget.addClass('jp-bookstore-notice');
+  for (const text of texts.filter(Boolean)) {
+    const paragraph = document.createElement('p');
+    paragraph.textContent = text;
+    widget.node.append(paragraph);
+  }
+  return widget;
+}
+
+/** The server's page of a version, which may do nothing but be shown. */
+function pageOf(path: string, version: IVersion, parts: IPreviewParts): Widget {
+  const frame = new IFrame({ sandbox: [] });
+  frame.addClass('jp-bookstore-page');
+  frame.title.label = path;
+  frame.url = parts.api.viewPageUrl(path, version.version_id);
+  const page = frame.node.querySelector('iframe');
+  if (page !== null) {
+    page.title = path;
+    // The page asks the browser for light or dark, and is told what its frame is.
+    page.style.colorScheme = parts.isDark() ? 'dark' : 'light';
+  }
+  return frame;
+}
+
+function staticNotebook(content: INotebookContent, parts: IPreviewParts): StaticNotebook {
+  const model = new NotebookModel({ translator: parts.translator });
+  model.fromJSON(untrusted(content));
+  const config = StaticNotebook.defaultEditorConfig;
+  const readOnly = { readOnly: true };
+  const notebook = new StaticNotebook({
+    contentFactory: new Notebook.ContentFactory({
+      editorFactory: parts.editorServices.factoryService.newInlineEditor
+    }),
+    editorConfig: {
+      code: { ...config.code, ...readOnly },
+      markdown: { ...config.markdown, ...readOnly },
+      raw: { ...config.raw, ...readOnly }
+    },
+    mimeTypeService: parts.editorServices.mimeTypeService,
+    notebookConfig: { ...StaticNotebook.defaultNotebookConfig, windowingMode: 'defer' },
+    // Its own: without the resolver of a document no relative address leads anywhere.
+    rendermime: parts.rendermime.clone(),
+    translator: parts.translator
+  });
+  notebook.model = model;
+  notebook.disposed.connect(() => model.dispose());
+  return notebook;
+}
