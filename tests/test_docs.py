@@ -133,6 +133,13 @@ def test_the_example_configuration_shows_the_defaults(monkeypatch):
 # -- routes ------------------------------------------------------------------------------------------------------------
 
 
+def test_the_settings_of_the_interface_are_told_with_their_defaults():
+    schema = json.loads(read("ui/schema/plugin.json"))
+    page = read("docs/how-to/browser.md")
+    told = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.MULTILINE))
+    assert told == {name: json.dumps(one["default"]) for name, one in schema["properties"].items()}
+
+
 def test_every_route_is_in_the_openapi_document_and_the_other_way_round(openapi):
     methods = ("get", "head", "put", "post", "patch", "delete")
     served = {

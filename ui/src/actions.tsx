@@ -17,6 +17,14 @@ import type { IPublished, IVersion } from './interfaces';
 import { copyName, versionName } from './labels';
 import type { ArchiveMonitor } from './monitor';
 
+/**
+ * Whether a document may hold what no file does. A shared one does not tell: what somebody typed a moment ago is on its
+ * way to the server.
+ */
+function isToBeSaved(context: DocumentContext): boolean {
+  return context.model.dirty || context.model.collaborative === true;
+}
+
 /** What the actions work with. */
 export interface IParts {
   api: BookstoreApi;
@@ -57,7 +65,7 @@ export class Actions {
       dirty.length > 0 ? trans.__('Save and Restore') : trans.__('Restore'),
       trans
     );
-    if (!accepted || !(await this._allSaved(dirty))) {
+    if (!accepted || !(await this._allSaved(contexts.filter(isToBeSaved)))) {
       return;
     }
     if (!(await this._restoreOnServer(path, version, contexts))) {
@@ -127,7 +135,8 @@ export class Actions {
   async publish(path: string, ask: boolean): Promise<void> {
     const { trans } = this._parts;
     const file = PathExt.basename(path);
-    const dirty = this._parts.documents.open(path).filter(context => context.model.dirty);
+    const contexts = this._parts.documents.open(path);
+    const dirty = contexts.filter(context => context.model.dirty);
     const accepted =
       !ask ||
       (await confirm(
@@ -141,7 +150,7 @@ export class Actions {
         trans.__('Publish'),
         trans
       ));
-    if (!accepted || !(await this._allSaved(dirty))) {
+    if (!accepted || !(await this._allSaved(contexts.filter(isToBeSaved)))) {
       return;
     }
     await this._guarded(trans.__('%1 could not be published', file), async () => {
