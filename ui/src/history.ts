@@ -65,7 +65,7 @@ export class HistoryModel implements IDisposable {
 
   /** Why the last request failed. */
   get error(): ApiError | null {
-    return this._error;
+    return this._error ?? this._pinnedError;
   }
 
   /** The version that is chosen, by its id. */
@@ -182,6 +182,10 @@ export class HistoryModel implements IDisposable {
     }
     this._pinned = others;
     this._changed.emit();
+    if (this._isLoading) {
+      // What is under way may have been read before the label was written.
+      void this._load();
+    }
   }
 
   private _forget(path: string): void {
@@ -192,8 +196,10 @@ export class HistoryModel implements IDisposable {
     this._pinned = [];
     this._cursor = null;
     this._error = null;
+    this._pinnedError = null;
     this._selected = null;
     this._comparing = null;
+    this._isLoading = false;
     this._isLoadingMore = false;
     this._changed.emit();
   }
@@ -201,6 +207,7 @@ export class HistoryModel implements IDisposable {
   private async _load(): Promise<void> {
     const turn = ++this._turn;
     this._isLoadingMore = false;
+    this._isLoading = true;
     // The pinned ones come when they come: the list does not wait for them.
     void this._loadPinned(turn);
     try {
@@ -226,6 +233,7 @@ export class HistoryModel implements IDisposable {
       // What is on the screen is still true.
       this._phase = this._versions.length > 0 ? 'ready' : 'error';
     }
+    this._isLoading = false;
     this._changed.emit();
   }
 
@@ -234,11 +242,12 @@ export class HistoryModel implements IDisposable {
       const pinned = await this._api.pinned(this._path);
       if (turn === this._turn) {
         this._pinned = pinned;
+        this._pinnedError = null;
         this._changed.emit();
       }
     } catch (error) {
       if (turn === this._turn) {
-        this._error = asApiError(error);
+        this._pinnedError = asApiError(error);
         this._changed.emit();
       }
     }
@@ -249,10 +258,12 @@ export class HistoryModel implements IDisposable {
   private _cursor: string | null = null;
   private _error: ApiError | null = null;
   private _isDisposed = false;
+  private _isLoading = false;
   private _isLoadingMore = false;
   private _path = '';
   private _phase: Phase = 'none';
   private _pinned: IVersion[] = [];
+  private _pinnedError: ApiError | null = null;
   private _selected: string | null = null;
   /** Raised by whatever makes answers that are under way out of date. */
   private _turn = 0;

@@ -63,7 +63,7 @@ function activate(
   anyTranslator: ITranslator | null
 ): void {
   const translator = anyTranslator ?? nullTranslator;
-  const trans = translator.load('bookstore');
+  const trans = translator.load('jupyterlab_bookstore');
   // JupyterLab 4.0 does not tell the language.
   const locale = localeOf((translator as Partial<ITranslator>).languageCode ?? 'en');
   const { serviceManager } = app;

@@ -50,6 +50,7 @@ export function untrusted(content: INotebookContent): INotebookContent {
     cells: content.cells.map(cell => {
       const metadata = isObject(cell.metadata) ? { ...cell.metadata } : {};
       delete metadata.trusted;
+      delete metadata['__proto__'];
       return { ...cell, metadata: { ...metadata, editable: false, deletable: false } };
     })
   };
@@ -72,7 +73,10 @@ function isObject(value: unknown): value is Record<string, unknown> {
 export function parsedNotebook(text: string): INotebookContent | null {
   let content: INotebookContent;
   try {
-    content = JSON.parse(text) as INotebookContent;
+    // Without what would become the prototype of a copy: it would be found as if it stood in the copy itself.
+    content = JSON.parse(text, (name, value: unknown) =>
+      name === '__proto__' ? undefined : value
+    ) as INotebookContent;
   } catch {
     return null; // the server's page shows what it is
   }
@@ -118,7 +122,7 @@ async function fill(
         ? parsedNotebook(await parts.api.text(path, version.version_id))
         : null;
     panel.addWidget(
-      content === null ? pageOf(path, version, parts) : staticNotebook(content, parts)
+      (content === null ? null : staticNotebook(content, parts)) ?? pageOf(path, version, parts)
     );
   } catch (error) {
     panel.addWidget(
@@ -157,9 +161,19 @@ function pageOf(path: string, version: IVersion, parts: IPreviewParts): Widget {
   return frame;
 }
 
-function staticNotebook(content: INotebookContent, parts: IPreviewParts): StaticNotebook {
+/** The notebook in JupyterLab's own widget; null if that cannot take it, such as cells without a source. */
+function staticNotebook(content: INotebookContent, parts: IPreviewParts): StaticNotebook | null {
   const model = new NotebookModel({ translator: parts.translator });
-  model.fromJSON(untrusted(content));
+  try {
+    model.fromJSON(untrusted(content));
+  } catch {
+    model.dispose();
+    return null; // the server's page shows what it is
+  }
+  // Whatever it was that said so: nothing here is trusted.
+  for (const cell of model.cells) {
+    cell.trusted = false;
+  }
   const config = StaticNotebook.defaultEditorConfig;
   const readOnly = { readOnly: true };
   const notebook = new StaticNotebook({
