@@ -75,6 +75,11 @@ _CAN_DESCEND = bool(_NO_FOLLOW) and {os.open, os.stat} <= os.supports_dir_fd
 # -- objects of a store ------------------------------------------------------------------------------------------------
 
 
+def is_cloning_bucket(bucket: str, globs: Iterable[str]) -> bool:
+    """Whether a bucket is one of those that may be cloned from; upper and lower case differ."""
+    return bool(_BUCKET.fullmatch(bucket)) and any(fnmatch.fnmatchcase(bucket, glob) for glob in globs)
+
+
 def checked_bucket(bucket: str, globs: Iterable[str]) -> None:
     """Make sure that a bucket may be cloned from.
 
@@ -95,7 +100,7 @@ def checked_bucket(bucket: str, globs: Iterable[str]) -> None:
         raise InvalidRequest(
             f"{bucket!r} is no name of a bucket.", "Give the bare name, without s3:// and without a path."
         )
-    if not any(fnmatch.fnmatchcase(bucket, glob) for glob in globs):
+    if not is_cloning_bucket(bucket, globs):
         raise CloningForbidden(f"The bucket {bucket!r} is none of those that may be cloned from.")
 
 

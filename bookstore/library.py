@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,9 @@ class Library:
         details : bool
             Whether who, when and why are asked for, which costs a request for each version that is not known yet.
         """
-        return await self._versions(area).history(self._path(path, area), limit=limit, cursor=cursor, details=details)
+        path = self._path(path, area)
+        page = await self._versions(area).history(path, limit=limit, cursor=cursor, details=details)
+        return self._with_archived(page, path, area)
 
     async def pinned(self, path: str, *, area: str = "workspace") -> History:
         """The pinned versions of a path, newest first: 100 at most, those that were pinned last.
@@ -117,7 +120,8 @@ class Library:
         area : str
             ``workspace``; nothing is pinned in the others.
         """
-        return await self._versions(area).pinned(self._path(path, area))
+        path = self._path(path, area)
+        return self._with_archived(await self._versions(area).pinned(path), path, area)
 
     async def locate(self, path: str, version_id: str | None = None, *, area: str = "workspace") -> Version:
         """One version of a path, the newest without ``version_id``; also one that it had under an earlier name.
@@ -274,7 +278,8 @@ class Library:
     ) -> Restored:
         """Make a version's bytes the file's again, as a new save: nothing in the history changes.
 
-        What the file holds is archived first if no version has it.
+        What the file holds is archived first if no version has it. What it holds then becomes a version too, also where
+        ``archive_globs`` leave the path out.
 
         Parameters
         ----------
@@ -324,7 +329,7 @@ class Library:
                 )
             return digest != known
 
-        origin = Origin("restore", version.key, version.version_id)
+        origin = Origin("restore", version.key, version.version_id, is_archived_anyway=True)
         model, parcel = await self._store(target, content, origin, check)
         sha256 = await asyncio.to_thread(sha256_of, content)
         archived = await self._shipped(target, parcel)
@@ -504,6 +509,10 @@ class Library:
             raise InvalidRequest(str(e), e.hint) from e
         return canonical
 
+    def _with_archived(self, page: History, path: str, area: str) -> History:
+        """A page that tells whether saves of its path add to it; none adds to what is published or scheduled."""
+        return replace(page, is_archived=area == "workspace" and self.service.archives(path))
+
     def _notebook_path(self, path: str) -> str:
         path = self._path(path)
         if not path.endswith(".ipynb"):
@@ -588,7 +597,7 @@ class Library:
         """What became of a save, once the store has it or is known to be in trouble."""
         key = object_key(self._prefix("workspace"), path)
         if parcel is None:
-            return Archived(path, key, None, "missed" if self.service.archives(path) else "excluded")
+            return Archived(path, key, None, "missed")
         await self.service.ship_now(parcel, timeout)
         if parcel.delivered is not None:
             return Archived(path, parcel.delivered.key, parcel.delivered.version_id, parcel.delivered.how)

@@ -95,6 +95,7 @@ def render_view_page(
     clone_url: str = "",
     base_url: str,
     nonce: str = "",
+    is_embedded: bool = False,
 ) -> str:
     """The page that shows one version.
 
@@ -116,6 +117,8 @@ def render_view_page(
         The server's.
     nonce : str, optional
         As for `render_clone_page`; nothing on the page runs.
+    is_embedded : bool
+        Whether it is for a frame of another page's: remarks and content alone, without head and without our links.
 
     Returns
     -------
@@ -138,6 +141,7 @@ def render_view_page(
         clone_url=clone_url,
         base_url=base_url,
         nonce=nonce,
+        is_embedded=is_embedded,
     )
 
 
@@ -164,6 +168,7 @@ def render_error_page(
     download_url: str = "",
     base_url: str,
     nonce: str = "",
+    is_embedded: bool = False,
 ) -> str:
     """The page that tells what went wrong, and the next step.
 
@@ -180,6 +185,8 @@ def render_error_page(
         The server's.
     nonce : str, optional
         As for `render_clone_page`.
+    is_embedded : bool
+        Whether it is for a frame of another page's: without links.
 
     Returns
     -------
@@ -195,6 +202,7 @@ def render_error_page(
         download_url=download_url,
         base_url=base_url,
         nonce=nonce,
+        is_embedded=is_embedded,
     )
 
 

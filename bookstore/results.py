@@ -134,6 +134,9 @@ class History(Result):
     versions : tuple of Version
     cursor : str or None
         Hand it to the next call for the next page; None after the last. It may be followed by an empty page.
+    is_archived : bool
+        Whether saves of the path become versions, by ``archive_globs``; False in the areas ``published`` and
+        ``scheduled``, to which no save adds. There may be versions all the same.
     """
 
     _nested: ClassVar[dict[str, type[Result]]] = {"versions": Version}
@@ -142,6 +145,7 @@ class History(Result):
     key: str
     versions: tuple[Version, ...] = ()
     cursor: str | None = None
+    is_archived: bool = False
 
 
 @dataclass(frozen=True)
@@ -250,8 +254,7 @@ class Archived(Result):
     how : str
         ``stored``; ``found``, where an earlier attempt had stored it; ``unchanged``, where the newest version has these
         bytes; ``waiting``, where it is safe in the outbox and the store could not take it yet; ``missed``, where not
-        even the outbox and memory took it, so that the file is archived when there is room; ``excluded``, where such
-        paths are not archived.
+        even the outbox and memory took it, so that the file is archived when there is room.
     """
 
     path: str

@@ -19,6 +19,7 @@ from jupyter_core.paths import jupyter_data_dir
 
 from bookstore._version import __version__
 from bookstore.bookstore_config import BookstoreSettings, SettingProblem, validate_bookstore
+from bookstore.cloning import is_cloning_bucket
 from bookstore.delivery import Courier, Delivered, Parcel
 from bookstore.disk import FLEETING, Disk, filesystem_type
 from bookstore.errors import (
@@ -190,6 +191,13 @@ class ArchiveService:
     def archives(self, path: str) -> bool:
         """Whether saves of a path are archived."""
         return self.is_configured and self.settings.archives(path)
+
+    @property
+    def workspace_clonable(self) -> bool:
+        """Whether versions of the workspace can be cloned: cloning from S3 is on, and allowed from its bucket."""
+        settings = self.settings
+        may_clone = self.is_configured and self.features["s3_clone_valid"]
+        return may_clone and is_cloning_bucket(settings.s3_bucket, settings.s3_cloning_buckets)
 
     def key_for(self, entry: Entry) -> str:
         """The key of a queued save.
@@ -763,6 +771,7 @@ class ArchiveService:
             "release": __version__,
             "features": self.features,
             "s3_bucket": self.settings.s3_bucket if self.is_configured else "",
+            "workspace_clonable": self.workspace_clonable,
             "archive": self.status().to_dict(),
         }
 

@@ -104,6 +104,8 @@ def test_the_history_of_a_notebook_is_read_compared_labelled_and_restored(jupyte
 
     page = client.history(PATH, limit=1)
     assert isinstance(page, History)
+    assert page.is_archived
+    assert not client.history("a text.txt").is_archived
     assert len(page.versions) == 1
     assert page.cursor
     older = client.history(PATH, limit=1, cursor=page.cursor).versions[0]
@@ -135,6 +137,7 @@ def test_the_history_of_a_notebook_is_read_compared_labelled_and_restored(jupyte
     pinned = client.pinned(PATH)
     assert (pinned.cursor, [version.version_id for version in pinned.versions]) == (None, [oldest.version_id])
     assert pinned.versions[0].label == labelled.label
+    assert pinned.is_archived
     assert client.label(PATH, oldest.version_id, name="").label.name == ""
 
     restored = client.restore(PATH, oldest.version_id)

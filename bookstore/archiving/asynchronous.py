@@ -128,6 +128,8 @@ class AsyncArchiving(Archiving):
         service = service_of(self)
         async with self._bookstore_ordered_call(origin.reason, path) as call:
             call.from_key, call.from_version = origin.from_key, origin.from_version
+            call.archived_anyway = path if origin.is_archived_anyway else None
+            before = None
             loop = asyncio.get_running_loop()
             current = await self.bookstore_read(path)
             digest = None if current is None else await loop.run_in_executor(service.pool, sha256_of, current)
@@ -138,12 +140,12 @@ class AsyncArchiving(Archiving):
                 self._bookstore_require_safe(path, before)
             written = await loop.run_in_executor(service.pool, file_model, path, content)
             model: dict[str, Any] = await self.save(written, path)
-        return model, last_parcel(call, path)
+        return model, last_parcel(call, path, before)
 
     async def _bookstore_archive_stored(self, call: Call, path: str, previous_path: str = "") -> None:
         """Archive what is stored at a path, unless it was captured while it was written."""
         service = service_of(self)
-        if path in call.captured or not service.archives(path):
+        if path in call.captured or not self._bookstore_archives(call, path):
             return
         try:
             draft = self._bookstore_take_ticket(call, path, previous_path)
@@ -198,7 +200,7 @@ class CapturingWrites(AsyncArchiving):
         if call is None:
             return None
         path = str(to_api_path(os.path.abspath(os_path), os.path.abspath(self.root_dir)))  # noqa: PTH100
-        if not service_of(self).archives(path):
+        if not self._bookstore_archives(call, path):
             return None
         try:
             return self._bookstore_take_ticket(call, path)

@@ -62,11 +62,14 @@ class Origin(NamedTuple):
         ``restore`` or ``clone``.
     from_key, from_version : str
         As in `bookstore.provenance.Provenance`.
+    is_archived_anyway : bool
+        Whether the bytes become a version although ``archive_globs`` leave the path out.
     """
 
     reason: str
     from_key: str = ""
     from_version: str = ""
+    is_archived_anyway: bool = False
 
 
 _TASKS: set[asyncio.Task[None]] = set()
@@ -155,7 +158,7 @@ class Archiving(ContentsManager):
             return
         try:
             path = self._bookstore_canonical(path)
-            if service_of(self).archives(path):
+            if self._bookstore_archives(call, path):
                 call.tickets[path] = self._bookstore_draft(call, path)
         except Exception:  # archiving never fails a save; the ticket is drawn when the file is written
             self.log.exception("bookstore: no ticket could be drawn for %s", path)
@@ -177,6 +180,10 @@ class Archiving(ContentsManager):
             except HTTPError:  # outside the root: the manager itself refuses it
                 pass
         return "/".join(part for part in path.split("/") if part)
+
+    def _bookstore_archives(self, call: Call, path: str) -> bool:
+        """Whether what a call stores at a path becomes a version."""
+        return path == call.archived_anyway or service_of(self).archives(path)
 
     def _bookstore_take_ticket(self, call: Call, path: str, previous_path: str = "") -> Draft:
         """The ticket that the hook drew, or one drawn now where the manager runs no hook."""

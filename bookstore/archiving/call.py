@@ -32,6 +32,8 @@ class Call:
     reason: str
     from_key: str = ""
     from_version: str = ""
+    #: The path whose file becomes a version although ``archive_globs`` leave it out.
+    archived_anyway: str | None = None
     #: Whether what is new may be the file of that path that was deleted: one without content is another.
     is_continued: bool = False
     #: The one way to spell each path that the call was given.
@@ -91,9 +93,10 @@ def current_call() -> Call | None:
     return call if call is not None and call.active else None
 
 
-def last_parcel(call: Call, path: str) -> Parcel | None:
-    """The last save of a path that a call took; None where it took none."""
-    taken = [parcel for parcel in call.parcels if parcel is not None and parcel.entry.path == path]
+def last_parcel(call: Call, path: str, before: Parcel | None = None) -> Parcel | None:
+    """The last save of a path that a call took, beside what the file held ``before``; None where it took none."""
+    parcels = [parcel for parcel in call.parcels if parcel is not None and parcel is not before]
+    taken = [parcel for parcel in parcels if parcel.entry.path == path]
     return taken[-1] if taken else None
 
 

@@ -71,7 +71,7 @@ class SyncArchiving(Archiving):
 
     def _bookstore_archive_stored(self, call: Call, path: str, previous_path: str = "") -> None:
         service = service_of(self)
-        if path in call.captured or not service.archives(path):
+        if path in call.captured or not self._bookstore_archives(call, path):
             return
         try:
             draft = self._bookstore_take_ticket(call, path, previous_path)
@@ -105,13 +105,15 @@ class SyncArchiving(Archiving):
         async with save_locks(service).hold([path]):
             with self._bookstore_call(origin.reason) as call:
                 call.from_key, call.from_version = origin.from_key, origin.from_version
+                call.archived_anyway = path if origin.is_archived_anyway else None
+                before = None
                 current = self._bookstore_read_current_now(path) if self.file_exists(path) else None
                 if await check(None if current is None else sha256_of(current)) and current is not None:
                     before = service.intake.take(service.draft(path, source=self._bookstore_source), current)
                     call.parcels.append(before)
                     self._bookstore_require_safe(path, before)
                 model = await ensure_async(self.save(file_model(path, content), path))
-            return model, last_parcel(call, path)
+            return model, last_parcel(call, path, before)
 
     def _bookstore_read_current_now(self, path: str) -> bytes:
         if isinstance(self, FileContentsManager):

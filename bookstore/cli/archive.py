@@ -193,7 +193,7 @@ def files_below(directory: Path, *, hidden: bool) -> Iterator[str]:
 
 
 def _archive_all(context: Context, place: Place, paths: Sequence[str], tally: Tally, asked: Sequence[int]) -> None:
-    sort = {"unchanged": tally.there, "waiting": tally.waiting, "excluded": tally.there}
+    sort = {"unchanged": tally.there, "waiting": tally.waiting}
     for path, outcome in _each(context, paths, lambda path: place.desk.archive(path).how, asked, tally):
         if isinstance(outcome, BookstoreError):
             tally.failed.append((path, outcome))

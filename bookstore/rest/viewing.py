@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import json
 import secrets
-from fnmatch import fnmatchcase
 from typing import Any
 
 from jupyter_server.auth.decorator import authorized
@@ -39,11 +38,13 @@ class BookstoreViewHandler(BookstorePageHandler):
         What the sandbox allows is what links need. To open in a window of their own: without that, a link in a
         notebook would lead the frame away that somebody put the page into. To leave the sandbox there: other sites,
         which get no hold on this window, would not work in it. To download: the page's own link does. Following a link
-        in the same window needs nothing.
+        in the same window needs nothing. The form for a frame has no links of ours, and those of a notebook do nothing
+        there: it allows nothing.
         """
+        links = " allow-downloads allow-popups allow-popups-to-escape-sandbox"
         return "; ".join(
             [
-                "sandbox allow-downloads allow-popups allow-popups-to-escape-sandbox",
+                f"sandbox{'' if self._is_embedded else links}",
                 "default-src 'none'",
                 f"style-src 'nonce-{self.nonce}'",
                 "img-src data:",
@@ -96,12 +97,19 @@ class BookstoreViewHandler(BookstorePageHandler):
             download_url=self._download_url if isinstance(error, ContentTooLarge) else "",
             base_url=self.base_url,
             nonce=self.nonce,
+            is_embedded=self._is_embedded,
         )
         self.show(page)
 
     @property
     def _area(self) -> str:
         return self.text("area") or "workspace"
+
+    @property
+    def _is_embedded(self) -> bool:
+        """Whether the page is for a frame of another page's: without our head and links."""
+        # Asked for with the first headers, when nothing may be refused yet; `_version` refuses what is no flag.
+        return self.request.query_arguments.get("embedded", [])[-1:] == [b"true"]
 
     @property
     def _download_url(self) -> str:
@@ -117,6 +125,7 @@ class BookstoreViewHandler(BookstorePageHandler):
 
     async def _version(self, path: str) -> Version:
         """The version that is to be shown; the headers say which."""
+        self.flag("embedded", False)
         version = await self.library.locate(path, self.version("version_id"), area=self._area)
         if version.is_delete_marker:
             raise ObjectMissing(
@@ -135,8 +144,8 @@ class BookstoreViewHandler(BookstorePageHandler):
     def _describe(self, version: Version) -> None:
         secret: bytes = self.settings.setdefault("bookstore_view_secret", secrets.token_bytes(32))
         # All that the page is made of, so that a browser may keep it as long as this is the same.
-        facts = [__version__, self.request.path, self.base_url, self._area, self._clone_url(version), version.to_dict()]
-        told = json.dumps(facts, sort_keys=True).encode()
+        place = [self.request.path, self.base_url, self._area, self._clone_url(version), self._is_embedded]
+        told = json.dumps([__version__, *place, version.to_dict()], sort_keys=True).encode()
         # A page that a browser kept has the nonce with which it was sent, and the headers of the answer that it has not
         # changed: for the same page the nonce has to be the same. Nobody can guess it who does not know the secret.
         digest = hmac.digest(secret, told, hashlib.sha256)
@@ -151,11 +160,9 @@ class BookstoreViewHandler(BookstorePageHandler):
 
     def _clone_url(self, version: Version) -> str:
         """Where the version can be cloned; empty if it cannot."""
-        settings = self.service.settings
-        allowed = any(fnmatchcase(settings.s3_bucket, glob) for glob in settings.s3_cloning_buckets)
-        if not self.service.features["s3_clone_valid"] or not allowed:
+        if self._is_embedded or not self.service.workspace_clonable:
             return ""
-        return clone_page_url(self.base_url, settings.s3_bucket, version.key, version.version_id)
+        return clone_page_url(self.base_url, self.service.settings.s3_bucket, version.key, version.version_id)
 
     def _page(self, path: str, version: Version, content: bytes) -> str:
         name = path.rpartition("/")[2]
@@ -172,4 +179,5 @@ class BookstoreViewHandler(BookstorePageHandler):
             clone_url=self._clone_url(version),
             base_url=self.base_url,
             nonce=self.nonce,
+            is_embedded=self._is_embedded,
         )

@@ -205,7 +205,9 @@ def test_routes_of_what_is_switched_off_are_not_there(start_jupyter, bucket):
         if address.startswith("/api/"):
             assert_error(answer, 404, "NotFound", address.rpartition("/")[2], "the settings allow")
     assert jupyter.request("GET", route("versions", "a.ipynb")).status == 200
-    assert jupyter.ok("GET", "/api/bookstore")["features"]["publish_valid"] is False
+    about = jupyter.ok("GET", "/api/bookstore")
+    assert about["features"]["publish_valid"] is False
+    assert about["workspace_clonable"] is False
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "PATCH", "DELETE"])
@@ -434,6 +436,31 @@ def test_a_history_goes_on_over_a_rename_and_a_restore_adds_to_it(jupyter):
     assert now[0]["reason"] == "restore"
     assert {version["version_id"] for version in now[1:]} == names
     assert not (jupyter.root / "before.ipynb").exists()
+
+
+def test_a_restore_of_what_archive_globs_leave_out_adds_to_its_history_too(jupyter):
+    told = jupyter.ok("GET", route("versions", "left out.py"))
+    assert (told["versions"], told["is_archived"]) == ([], False)
+    versions = []
+    for text in ("one", "two", "three"):
+        jupyter.ok("PUT", contents_url("left out.py"), {"type": "file", "format": "text", "content": text})
+        if text != "three":
+            versions.append(jupyter.ok("POST", route("archive", "left out.py"))["version_id"])
+    restored = jupyter.ok("POST", route("restore", "left out.py"), {"version_id": versions[0]})
+    assert jupyter.on_disk("left out.py") == b"one"
+    newest, before, *older = history(jupyter, "left out.py")
+    assert restored["archived"]["version_id"] == newest["version_id"]
+    assert (newest["reason"], newest["from_version"]) == ("restore", versions[0])
+    assert jupyter.request("GET", route("content", "left out.py", version_id=before["version_id"])).body == b"three"
+    assert [version["version_id"] for version in older] == versions[::-1]
+
+
+def test_a_history_tells_whether_saves_are_added_to_it(jupyter):
+    for query in ({}, {"pinned": "true"}):
+        assert jupyter.ok("GET", route("versions", "any.ipynb", **query))["is_archived"] is True
+        assert jupyter.ok("GET", route("versions", "any.py", **query))["is_archived"] is False
+        assert jupyter.ok("GET", route("versions", "any.ipynb", area="published", **query))["is_archived"] is False
+    assert jupyter.ok("GET", "/api/bookstore")["workspace_clonable"] is True
 
 
 def test_a_history_comes_in_pages(jupyter):

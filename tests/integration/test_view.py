@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -202,6 +201,47 @@ def test_the_browser_may_keep_the_page_and_asks_each_time(jupyter):
     assert after.headers["content-security-policy"] != first.headers["content-security-policy"]
 
 
+def test_the_page_for_a_frame_is_one_of_its_own_without_head_and_links(jupyter):
+    saved(jupyter, "framed.ipynb", notebook("the_content = 1"))
+    whole, also_whole, framed = (
+        jupyter.request("GET", view("framed.ipynb", **asked))
+        for asked in ({}, {"embedded": "false"}, {"embedded": "true"})
+    )
+    assert also_whole.body == whole.body
+    page = framed.body.decode()
+    assert "the_content" in page
+    assert "bs-head" in whole.body.decode().partition("<body>")[2]
+    assert "bs-head" not in page.partition("<body>")[2]
+    assert "<a " not in page
+    assert framed.headers["etag"] != whole.headers["etag"] == also_whole.headers["etag"]
+    assert framed.headers["content-security-policy"].startswith("sandbox; default-src 'none'; ")
+    for method in ("GET", "HEAD"):
+        for asked, answer, other in (({}, whole, framed), ({"embedded": "true"}, framed, whole)):
+            known = {"If-None-Match": answer.headers["etag"]}
+            again = jupyter.request(method, view("framed.ipynb", **asked), headers=known)
+            assert again.status == 304
+            assert again.headers["content-security-policy"] == answer.headers["content-security-policy"]
+            known = {"If-None-Match": other.headers["etag"]}
+            assert jupyter.request(method, view("framed.ipynb", **asked), headers=known).status == 200
+
+
+def test_an_error_in_a_frame_has_no_links_either(jupyter):
+    answer = jupyter.request("GET", view("nowhere.ipynb", embedded="true"))
+    assert answer.status == 404
+    assert b"This cannot be shown" in answer.body
+    assert b"<a " not in answer.body
+    assert answer.headers["content-security-policy"].startswith("sandbox; ")
+    put(jupyter, "large framed.txt", b"x" * (MAX_VIEWED + 1))
+    answer = jupyter.request("GET", view("large framed.txt", embedded="true"))
+    assert answer.status == 413
+    assert b"<a " not in answer.body
+    for nonsense in ("yes", "TRUE", "1"):
+        answer = jupyter.request("GET", view("nowhere.ipynb", embedded=nonsense))
+        assert answer.status == 400
+        assert b"embedded is to be true or false" in answer.body
+    assert jupyter.request("GET", f"{view('nowhere.ipynb')}?embedded=%ff").status == 400
+
+
 def test_head_tells_what_get_would(jupyter):
     saved(jupyter, "head.ipynb", notebook("one"))
     get, head = (jupyter.request(method, view("head.ipynb")) for method in ("GET", "HEAD"))
@@ -268,25 +308,13 @@ def test_the_policy_lets_nothing_run_and_nothing_be_loaded(jupyter):
 # -- in a browser ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def visit(chromium: Any, jupyter: JupyterProcess) -> Iterator[Callable[..., Any]]:
+def visit(browser: Any, jupyter: JupyterProcess) -> Iterator[Callable[..., Any]]:
     """Open a page as somebody who is logged in; it tells every request, dialog and new window."""
     contexts = []
 
     def visit(address: str, seen: list[str], **options: Any) -> Any:
-        context = chromium.new_context(**options)
+        context = browser.new_context(**options)
         context.set_default_timeout(15_000)
         contexts.append(context)
         site = f"http://127.0.0.1:{jupyter.port}{BASE_URL}"
@@ -335,11 +363,52 @@ def test_a_hostile_notebook_runs_nothing_and_loads_nothing(jupyter, visit):
     assert page.title().startswith("hostile.ipynb ")
 
 
-def test_the_second_fence_holds_where_the_first_is_gone(jupyter, visit, chromium):
+def test_a_frame_that_allows_nothing_shows_the_page_for_it(jupyter, visit):
+    saved(jupyter, "hostile framed.ipynb", hostile_notebook())
+    seen: list[str] = []
+    page = visit("/login", [])
+    asked: list[str] = []
+    page.on("console", lambda message: seen.append(message.text))
+    page.context.on("request", lambda request: asked.append(request.url))
+    address = f"{BASE_URL.rstrip('/')}{view('hostile framed.ipynb', embedded='true')}"
+    page.evaluate(
+        """address => {
+            const frame = document.createElement("iframe");
+            frame.setAttribute("sandbox", "");
+            frame.setAttribute("width", "900");
+            frame.setAttribute("height", "600");
+            frame.src = address;
+            document.body.replaceChildren(frame);
+        }""",
+        address,
+    )
+    frame = page.frame_locator("iframe")
+    frame.locator(".bs-content").wait_for()
+    page.wait_for_load_state("networkidle")
+    # The page around it asks for its icon, maybe not before now.
+    loaded = [one for one in asked if not one.startswith("data:") and "/static/favicon" not in one]
+    assert [one.rpartition("/")[2] for one in loaded] == ["hostile%20framed.ipynb?embedded=true"]
+    assert seen == []
+    assert frame.locator("h1:not(.bs-content h1)").count() == 0
+    assert re.match(r"\d+ images .* are left out", frame.locator("header .notice p").first.inner_text())
+    # Only links of the notebook are left, and those lead nowhere from here.
+    assert frame.locator("a[href]:not(.bs-content a)").count() == 0
+    pages = len(page.context.pages)
+    frame.locator(".bs-content a[href^='https:']").first.click(force=True)
+    frame.locator(".bs-content").click(position={"x": 2, "y": 2})
+    assert len(page.context.pages) == pages
+    assert frame.locator(".bs-content").count() == 1
+    # It takes the whole frame, and needs no scrolling sideways of its own.
+    box = frame.locator("main").bounding_box()
+    outer = page.locator("iframe").bounding_box()
+    assert outer["width"] - 25 <= box["width"] <= outer["width"]
+
+
+def test_the_second_fence_holds_where_the_first_is_gone(jupyter, visit, browser):
     answer = jupyter.request("GET", view("hostile.ipynb"))
     evil = "".join(EVIL_HTML)
     page_text = answer.body.decode().replace('<div class="bs-content"', f'{evil}<div class="bs-content"')
-    context = chromium.new_context()
+    context = browser.new_context()
     loaded: list[str] = []
     asked: list[str] = []
     context.on("requestfinished", lambda request: loaded.append(request.url))

@@ -9,7 +9,9 @@ from datetime import timedelta
 
 import nbformat
 import pytest
+from jupyter_core.utils import ensure_async
 from jupyter_server.services.contents.largefilemanager import LargeFileManager
+from traitlets.config import Config
 
 from bookstore.archive import BookstoreContentsArchiver, archiving_class, service_of
 from bookstore.archiving.content import notebook_bytes
@@ -256,6 +258,32 @@ async def test_cloning_from_a_bucket_that_is_not_allowed_is_refused(scene):
         await scene.library.clone("mine-1", "x.txt")
 
 
+@pytest.mark.parametrize(
+    ("buckets", "is_on", "clonable"),
+    [
+        (["*"], True, True),
+        (["ow?", "mine-*"], True, True),
+        (["mine-*", "OWN"], True, False),
+        ([], True, False),
+        (["*"], False, False),
+    ],
+)
+async def test_whether_versions_can_be_cloned_is_told_as_cloning_answers(
+    tmp_path, monkeypatch, buckets, is_on, clonable
+):
+    monkeypatch.setenv("JPYNB_S3_BUCKET", "own")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    store = MemoryStore("own")
+    monkeypatch.setattr("bookstore.service.store_of", lambda settings, bucket=None: store)
+    chosen = {"s3_cloning_buckets": buckets, "enable_s3_cloning": is_on}
+    manager = BookstoreContentsArchiver(root_dir=str(tmp_path), config=Config({"BookstoreSettings": chosen}))
+    service = service_of(manager)
+    assert service.document()["workspace_clonable"] is clonable
+    with pytest.raises(ObjectMissing if clonable else CloningForbidden):
+        await Library(service, manager).describe_clone("own", "workspace/a.ipynb")
+    await service.stop()
+
+
 @pytest.mark.parametrize("path", ["", "/", "../x.ipynb", "a/../../x.ipynb", "nul\0.ipynb", ".bookstore/x.ipynb"])
 async def test_a_path_that_leads_nowhere_is_refused(scene, path):
     with pytest.raises(InvalidRequest):
@@ -386,6 +414,75 @@ class OddManager(LargeFileManager):
     async def save(self, model, path=""):
         await asyncio.sleep(0.01)
         return super().save(model, path)
+
+
+@pytest.mark.parametrize("kind", [BookstoreContentsArchiver, *map(archiving_class, (LargeFileManager, OddManager))])
+@pytest.mark.parametrize("is_changed", [False, True], ids=["as archived", "changed since"])
+async def test_a_restore_of_what_archive_globs_leave_out_is_a_version_too(scene, kind, is_changed):
+    manager = kind(root_dir=str(scene.root))
+    service = service_of(manager)
+    library, told = Library(service, manager), []
+    service.listeners.append(lambda event, details: told.append((event, details.get("version_id"))))
+    assert not service.archives("u.py")
+    for content in (b"first", b"second"):
+        (scene.root / "u.py").write_bytes(content)
+        await library.archive("u.py")
+    if is_changed:
+        (scene.root / "u.py").write_bytes(b"third")
+    before = (await library.history("u.py")).versions
+    restored = await library.restore("u.py", before[-1].version_id)
+    newest, *older = (await library.history("u.py")).versions
+    assert (scene.root / "u.py").read_bytes() == b"first"
+    assert len(older) == len(before) + is_changed
+    assert (newest.reason, newest.from_version) == ("restore", before[-1].version_id)
+    assert await library.read(newest, limit=100) == b"first"
+    assert (restored.archived.version_id, restored.archived.how) == (newest.version_id, "stored")
+    assert told[-1] == ("restored", newest.version_id)
+    # It was asked for this once: the path is still none of those whose saves become versions.
+    model = {"type": "file", "format": "text", "content": "saved"}
+    await ensure_async(manager.save(model, "u.py"))
+    assert await service.flush(10) == 0
+    assert len((await library.history("u.py")).versions) == len(older) + 1
+    await service.stop()
+
+
+@pytest.mark.parametrize("kind", [BookstoreContentsArchiver, archiving_class(LargeFileManager)])
+async def test_a_restore_that_nothing_takes_does_not_pass_off_what_was_there_before_as_its_version(
+    scene, kind, monkeypatch
+):
+    manager = kind(root_dir=str(scene.root))
+    service = service_of(manager)
+    library = Library(service, manager)
+    (scene.root / "u.py").write_bytes(b"first")
+    first = await library.archive("u.py")
+    (scene.root / "u.py").write_bytes(b"third")
+    service.archive_now = None
+    for name in ("take", "begin"):
+        whole = getattr(service.intake, name)
+
+        def only_saves(draft, content, *, whole=whole):
+            if draft.reason == "restore":
+                raise OSError("no room")
+            return whole(draft, content)
+
+        monkeypatch.setattr(service.intake, name, only_saves)
+    restored = await library.restore("u.py", first.version_id)
+    assert (restored.archived.version_id, restored.archived.how) == (None, "missed")
+    assert service.status().missed == 1
+    await service.stop()
+
+
+async def test_a_history_tells_whether_saves_of_its_path_become_versions(scene):
+    assert (await scene.library.history("a.ipynb")).is_archived
+    assert (await scene.library.pinned("a.ipynb")).is_archived
+    assert not (await scene.library.history("u.py")).is_archived
+    assert not (await scene.library.pinned("u.py")).is_archived
+    for area in ("published", "scheduled"):
+        assert not (await scene.library.history("a.ipynb", area=area)).is_archived
+        assert not (await scene.library.pinned("a.ipynb", area=area)).is_archived
+    scene.service.settings.archive_globs = ["*.py"]
+    assert not (await scene.library.history("a.ipynb")).is_archived
+    assert (await scene.library.history("u.py")).is_archived
 
 
 async def test_clones_of_one_name_at_once_are_different_files_whatever_the_manager(scene):

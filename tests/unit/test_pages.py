@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -174,6 +173,15 @@ def test_the_error_page_tells_the_reason_and_the_next_step():
     assert page.attributes("a")["href"] == BASE_URL
 
 
+def test_the_error_page_for_a_frame_leads_nowhere():
+    told = {"status": 413, "message": "Too large.", "hint": "Ask for it.", "download_url": "/d", "base_url": BASE_URL}
+    assert [tag for tag, _ in Page(render_error_page(**told)).elements].count("a") == 2
+    page = Page(render_error_page(**told, is_embedded=True))
+    assert "a" not in {tag for tag, _ in page.elements}
+    for shown in ("Too large.", "Ask for it.", "413"):
+        assert shown in page.text()
+
+
 @pytest.mark.parametrize("name", ["clone", "error"])
 def test_pages_are_whole_documents_with_language_heading_and_title(name):
     html = clone_page() if name == "clone" else render_error_page(status=500, message="m", base_url="/")
@@ -314,18 +322,6 @@ def site() -> Iterator[Site]:
         site.may_answer.set()
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -490,6 +490,22 @@ def test_the_page_tells_what_is_shown():
     assert "<script" not in page
 
 
+@pytest.mark.parametrize("kind", ["text", "binary"])
+def test_the_page_for_a_frame_has_the_content_and_the_remarks_and_nothing_to_follow(kind):
+    whole = view_page(kind=kind, remarks=["2 images are left out."])
+    page = view_page(kind=kind, remarks=["2 images are left out."], is_embedded=True)
+    assert "<a " in whole
+    assert "<a " not in page
+    assert "<h1" not in page
+    for told in ("ann", "v7", "20 November 2025", 'class="actions"'):
+        assert told in whole
+        assert told not in page
+    assert "2 images are left out." in page
+    assert ("<pre>content</pre>" if kind == "text" else "has 1.4 MB") in page
+    assert page.count("<style") == page.count('<style nonce="n0nce"') == 1
+    assert "<header" not in view_page(is_embedded=True), "nothing stands above the content"
+
+
 def test_only_harmless_html_gets_into_the_page_as_it_is():
     hostile = "</style><script>alert(1)</script>"
     version = Version(hostile, hostile, hostile, 1, hostile, hostile, user=hostile)
