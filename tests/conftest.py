@@ -7,6 +7,7 @@ import itertools
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 # At the end: an installed bookstore comes first, and is what is tested.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+from ci.browser import BrowserMissing, chromium, is_required
 from ci.bucket import Bucket
 from ci.jupyter_process import JupyterProcess
 from ci.s3_servers import MotoServer, SeaweedServer
@@ -62,6 +64,17 @@ def start_jupyter(tmp_path: Path) -> Iterator[Callable[..., JupyterProcess]]:
     yield start
     for process in started:
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium; for one module, since the loop that drives it is in the way of tests that have their own."""
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(chromium())
+        except BrowserMissing as error:
+            (pytest.fail if is_required() else pytest.skip)(str(error))
+        yield found
 
 
 @pytest.fixture
