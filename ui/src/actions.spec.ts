@@ -1,4 +1,5 @@
 import { Clipboard, Notification } from '@jupyterlab/apputils';
+import { ServerConnection } from '@jupyterlab/services';
 
 import { Actions } from './actions';
 import { HistoryModel } from './history';
@@ -146,9 +147,9 @@ describe('restoring', () => {
     context.save.mockRejectedValue(new Error('The disk is full.'));
     const done = actions.restore('a.ipynb', version);
     await answer('Save and Restore');
-    expect(await answer('Close')).toContain('The disk is full.');
-    await done;
+    await done; // JupyterLab itself has told why
     expect(restores()).toEqual([]);
+    expect(messages()).toEqual([]);
     expect(context.revert).not.toHaveBeenCalled();
     expect(context.model.dirty).toBe(true);
   });
@@ -224,7 +225,7 @@ describe('restoring', () => {
   ])('does not throw away what was typed meanwhile unasked: %s', async (button, reverted) => {
     const context = open('a.ipynb');
     server.on('POST', 'restore/*', () => {
-      context.model.dirty = true;
+      context.typed = 'from somebody else';
       return {};
     });
     const done = actions.restore('a.ipynb', version);
@@ -232,6 +233,78 @@ describe('restoring', () => {
     expect(await answer(button)).toContain('Something was typed meanwhile');
     await done;
     expect(context.revert).toHaveBeenCalledTimes(reverted);
+    expect(restores().length).toBe(1);
+  });
+
+  it('saves again what came while it was saved', async () => {
+    const context = open('a.ipynb', true);
+    const written: string[] = [];
+    context.save.mockImplementation(() => {
+      written.push(context.typed);
+      if (written.length === 1) {
+        context.typed = 'formatted';
+      }
+      context.model.dirty = false;
+      return Promise.resolve();
+    });
+    const done = actions.restore('a.ipynb', version);
+    await answer('Save and Restore');
+    await done;
+    expect(written).toEqual(['a text', 'formatted']);
+    expect(context.revert).toHaveBeenCalledTimes(1);
+  });
+
+  it('lets nothing be typed while it is done, and says what is done', async () => {
+    const context = open('a.ipynb');
+    const editor = document.body.appendChild(document.createElement('textarea'));
+    editor.focus();
+    const gate = new Gate();
+    server.on('POST', 'restore/*', async () => {
+      await gate.passed;
+      return {};
+    });
+    const done = actions.restore('a.ipynb', version);
+    await answer('Restore');
+    const curtain = () => document.querySelector('.jp-bookstore-curtain');
+    await until(() => curtain() !== null);
+    expect(curtain()?.textContent).toBe('Restoring a.ipynb…');
+    const key = new KeyboardEvent('keydown', { key: 'x', bubbles: true, cancelable: true });
+    editor.focus();
+    expect(editor.dispatchEvent(key)).toBe(false);
+    expect(document.activeElement).toBe(curtain());
+    gate.open();
+    await done;
+    expect(curtain()).toBeNull();
+    expect(context.revert).toHaveBeenCalledTimes(1);
+    expect(document.activeElement).toBe(editor);
+    editor.remove();
+  });
+
+  it('shows an empty text too, which the editor itself takes for none', async () => {
+    const context = open('a.ipynb');
+    const done = actions.restore('a.ipynb', { ...version, size: 0 });
+    await answer('Restore');
+    await done;
+    expect([context.typed, context.model.dirty]).toEqual(['', false]);
+  });
+
+  it('tells that the file is restored where the editor cannot show it, and goes on with the others', async () => {
+    const [broken, other] = [open('a.ipynb'), open('RTC:a.ipynb')];
+    broken.revert.mockRejectedValue(new Error('No way.'));
+    const done = actions.restore('a.ipynb', version);
+    await answer('Restore');
+    expect(await answer('Close')).toContain('The file is restored, but');
+    await done;
+    expect(other.revert).toHaveBeenCalledTimes(1);
+    expect(messages()).toEqual([]);
+  });
+
+  it('tells that a file is made anew', async () => {
+    const gone = new Response('', { status: 404 });
+    shell.contents.get.mockRejectedValue(new ServerConnection.ResponseError(gone));
+    const done = actions.restore('a.ipynb', version);
+    expect(await answer('Restore')).toContain('it is made anew');
+    await done;
     expect(restores().length).toBe(1);
   });
 
@@ -273,6 +346,26 @@ describe('naming', () => {
     await answer('Cancel');
     await done;
     expect(server.requests('PATCH', '*')).toEqual([]);
+  });
+
+  it('keeps what was written where it fails, and asks again', async () => {
+    let isAway = true;
+    server.on('PATCH', 'label/*', () =>
+      isAway
+        ? new Refusal(503, { message: 'Away.' })
+        : makeVersion(3, { label: makeLabel({ name: 'n', note: 'long' }) })
+    );
+    const done = actions.label('a.ipynb', history.versions[0]);
+    await until(() => dialog() !== null);
+    dialog()!.querySelector('input')!.value = 'n';
+    dialog()!.querySelector('textarea')!.value = 'long';
+    await answer('Save');
+    await answer('Close');
+    await until(() => dialog() !== null);
+    expect(dialog()!.querySelector('textarea')!.value).toBe('long');
+    isAway = false;
+    await answer('Save');
+    await done;
   });
 
   it('tells why it failed', async () => {
@@ -339,13 +432,12 @@ describe('publishing', () => {
     context.save.mockRejectedValue(new Error('full'));
     done = actions.publish('a.ipynb', true);
     await answer('Publish');
-    await answer('Close');
     await done;
     expect(server.requests('PUT', '*')).toEqual([]);
   });
 
   it('offers no page to clone where there is none, and no version where the bucket has none', async () => {
-    server.on('GET', '', () => makeAbout({}, { s3_clone_valid: false }));
+    server.on('GET', '', () => ({ ...makeAbout(), workspace_clonable: false }));
     server.on('PUT', 'publish/*', () => ({ ...published, versionID: null }));
     await monitor.refresh();
     const done = actions.publish('a.ipynb', false);

@@ -10,6 +10,7 @@ import * as React from 'react';
 
 import { ApiError } from './api';
 import type { BookstoreApi } from './api';
+import { behindCurtain } from './curtain';
 import { askLabel, confirm, copyText, paragraphs, showFailure, tell } from './dialogs';
 import type { DocumentContext, Documents } from './documents';
 import type { HistoryModel } from './history';
@@ -23,6 +24,18 @@ import type { ArchiveMonitor } from './monitor';
  */
 function isToBeSaved(context: DocumentContext): boolean {
   return context.model.dirty || context.model.collaborative === true;
+}
+
+/** How often a document is saved that changes while it is saved, as some do that are formatted by it. */
+const SAVES = 3;
+
+/** What people type: of a notebook the sources, since outputs come from the kernel while nobody types. */
+function typedIn(context: DocumentContext): string {
+  if (context.contentsModel?.type !== 'notebook') {
+    return context.model.toString();
+  }
+  const { cells } = context.model.toJSON() as { cells?: { cell_type: string; source: unknown }[] };
+  return JSON.stringify((cells ?? []).map(cell => [cell.cell_type, cell.source]));
 }
 
 /** What the actions work with. */
@@ -43,53 +56,68 @@ export class Actions {
 
   /**
    * Bring a version back. Nothing is thrown away: what was typed and not saved is saved first, what the file holds is
-   * archived first, and what was typed meanwhile stays in the editor.
+   * archived first, and nothing can be typed while it is done.
    */
   async restore(path: string, version: IVersion): Promise<void> {
-    const { trans, locale } = this._parts;
+    const { documents, history, locale, monitor, trans } = this._parts;
     const name = versionName(version, locale);
     const file = PathExt.basename(path);
-    const contexts = this._parts.documents.open(path);
-    const dirty = contexts.filter(context => context.model.dirty);
+    const isDirty = documents.open(path).some(context => context.model.dirty);
     const accepted = await confirm(
       trans.__('Restore %1?', file),
       paragraphs(
         trans.__('The file will be again as it was in the version “%1”.', name),
-        dirty.length > 0
+        (await documents.exists(path))
+          ? ''
+          : trans.__('There is no file of this name any more: it is made anew.'),
+        isDirty
           ? trans.__(
               'It has changes that are not saved: they are saved first, as a version of their own.'
             )
           : '',
         trans.__('This adds a version to the history; all others stay, so that you can go back.')
       ),
-      dirty.length > 0 ? trans.__('Save and Restore') : trans.__('Restore'),
+      isDirty ? trans.__('Save and Restore') : trans.__('Restore'),
       trans
     );
-    if (!accepted || !(await this._allSaved(contexts.filter(isToBeSaved)))) {
+    if (!accepted) {
       return;
     }
-    if (!(await this._restoreOnServer(path, version, contexts))) {
-      return;
+    const isRestored = await behindCurtain(trans.__('Restoring %1…', file), async () => {
+      const contexts = documents.open(path);
+      const saved = await this._save(contexts);
+      if (saved === null || !(await this._restoreOnServer(path, version, contexts))) {
+        return false;
+      }
+      let isShown = true;
+      for (const context of contexts) {
+        isShown = (await this._reload(context, version, saved.get(context))) && isShown;
+      }
+      return isShown;
+    });
+    monitor.notice();
+    await history.refresh();
+    if (isRestored) {
+      tell(trans.__('%1 is as it was in the version “%2”.', file, name));
     }
-    for (const context of contexts) {
-      await this._reload(context);
-    }
-    this._parts.monitor.notice();
-    await this._parts.history.refresh();
-    tell(trans.__('%1 is as it was in the version “%2”.', file, name));
   }
 
-  /** Ask for a version's name and note. */
+  /** Ask for a version's name and note, until they are written or given up. */
   async label(path: string, version: IVersion): Promise<void> {
     const { api, history, locale, trans } = this._parts;
-    const label = await askLabel(
-      trans.__('Name the version of %1', versionName({ ...version, label: null }, locale)),
-      { name: version.label?.name ?? '', note: version.label?.note ?? '' },
-      trans
+    const title = trans.__(
+      'Name the version of %1',
+      versionName({ ...version, label: null }, locale)
     );
-    if (label !== null) {
-      await this._guarded(trans.__('The version could not be named'), async () => {
-        history.replace(await api.label(path, version.version_id, label));
+    let label = { name: version.label?.name ?? '', note: version.label?.note ?? '' };
+    for (let isWritten = false; !isWritten;) {
+      const asked = await askLabel(title, label, trans);
+      if (asked === null) {
+        return;
+      }
+      label = asked;
+      isWritten = await this._guarded(trans.__('The version could not be named'), async () => {
+        history.replace(path, await api.label(path, version.version_id, asked));
       });
     }
   }
@@ -102,7 +130,7 @@ export class Actions {
       ? trans.__('The version could not be pinned')
       : trans.__('The version could not be unpinned');
     await this._guarded(title, async () => {
-      history.replace(await api.label(path, version.version_id, { pinned }));
+      history.replace(path, await api.label(path, version.version_id, { pinned }));
     });
   }
 
@@ -135,8 +163,8 @@ export class Actions {
   async publish(path: string, ask: boolean): Promise<void> {
     const { trans } = this._parts;
     const file = PathExt.basename(path);
-    const contexts = this._parts.documents.open(path);
-    const dirty = contexts.filter(context => context.model.dirty);
+    const { api, documents } = this._parts;
+    const isDirty = documents.open(path).some(context => context.model.dirty);
     const accepted =
       !ask ||
       (await confirm(
@@ -145,22 +173,27 @@ export class Actions {
           trans.__(
             'It becomes the newest version of its publication, for all who may read the bucket.'
           ),
-          dirty.length > 0 ? trans.__('Changes that are not saved are saved first.') : ''
+          isDirty ? trans.__('Changes that are not saved are saved first.') : ''
         ),
         trans.__('Publish'),
         trans
       ));
-    if (!accepted || !(await this._allSaved(contexts.filter(isToBeSaved)))) {
+    if (!accepted) {
       return;
     }
     await this._guarded(trans.__('%1 could not be published', file), async () => {
-      await this._showPublished(file, await this._parts.api.publish(path));
+      const published = await behindCurtain(trans.__('Publishing %1…', file), async () =>
+        (await this._save(documents.open(path))) === null ? null : api.publish(path)
+      );
+      if (published !== null) {
+        await this._showPublished(file, published);
+      }
     });
   }
 
   private async _showPublished(file: string, published: IPublished): Promise<void> {
     const { api, monitor, trans } = this._parts;
-    const link = monitor.features?.s3_clone_valid
+    const link = monitor.canClone
       ? api.clonePageUrl(monitor.bucket, published.key, published.versionID)
       : '';
     const copyAddress = Dialog.createButton({ label: trans.__('Copy Address') });
@@ -200,27 +233,43 @@ export class Actions {
     }
   }
 
-  /** Save documents; false if one of them still is not. */
-  private async _allSaved(contexts: DocumentContext[]): Promise<boolean> {
+  /**
+   * Save what is not saved.
+   *
+   * @returns What each document holds that was typed; null if one of them still is not saved.
+   */
+  private async _save(contexts: DocumentContext[]): Promise<Map<DocumentContext, string> | null> {
     const { trans } = this._parts;
+    const saved = new Map<DocumentContext, string>();
     for (const context of contexts) {
-      const file = PathExt.basename(context.localPath);
-      try {
-        await context.save();
-      } catch (error) {
-        await showFailure(trans.__('%1 could not be saved', file), error, trans);
-        return false;
+      let typed = typedIn(context);
+      if (isToBeSaved(context)) {
+        // A save takes the content at its beginning and calls the document saved at its end, whatever came between.
+        for (let turn = 0; turn < SAVES; turn += 1) {
+          typed = typedIn(context);
+          try {
+            await context.save();
+          } catch {
+            return null; // JupyterLab has told why, or was told to leave it
+          }
+          if (typedIn(context) === typed) {
+            break;
+          }
+        }
+        if (context.model.dirty) {
+          await showFailure(
+            trans.__('%1 is not saved', PathExt.basename(context.localPath)),
+            new Error(
+              trans.__('It still has changes that are not saved, so that nothing was done.')
+            ),
+            trans
+          );
+          return null;
+        }
       }
-      if (context.model.dirty) {
-        await showFailure(
-          trans.__('%1 is not saved', file),
-          new Error(trans.__('It still has changes that are not saved, so that nothing was done.')),
-          trans
-        );
-        return false;
-      }
+      saved.set(context, typed);
     }
-    return true;
+    return saved;
   }
 
   /** Have the server write the version; false if it did not. */
@@ -232,7 +281,11 @@ export class Actions {
     const { api, trans } = this._parts;
     const file = PathExt.basename(path);
     const title = trans.__('%1 could not be restored', file);
-    const seen = contexts[0]?.contentsModel?.last_modified;
+    // Of several editors the one that saved last has seen what the file holds.
+    const seen = contexts
+      .map(context => context.contentsModel?.last_modified ?? '')
+      .sort()
+      .pop();
     try {
       await api.restore(path, version.version_id, { expectedLastModified: seen });
       return true;
@@ -262,10 +315,21 @@ export class Actions {
     );
   }
 
-  /** Show the restored file in an editor that is open. */
-  private async _reload(context: DocumentContext): Promise<void> {
+  /**
+   * Show the restored file in an editor that is open.
+   *
+   * @param saved - What the editor held when it was saved: something else came from a program, or another person.
+   */
+  private async _reload(
+    context: DocumentContext,
+    version: IVersion,
+    saved: string | undefined
+  ): Promise<boolean> {
     const { trans } = this._parts;
-    if (context.model.dirty) {
+    if (context.isDisposed) {
+      return true;
+    }
+    if (typedIn(context) !== saved) {
       const accepted = await confirm(
         trans.__('Show the restored file?'),
         paragraphs(
@@ -278,10 +342,18 @@ export class Actions {
         true
       );
       if (!accepted) {
-        return;
+        return false;
       }
     }
-    await context.revert();
+    const title = trans.__('The file is restored, but the editor does not show it');
+    return this._guarded(title, async () => {
+      await context.revert();
+      if (version.size === 0 && context.model.toString() !== '') {
+        // JupyterLab takes an empty content for none.
+        context.model.fromString('');
+        context.model.dirty = false;
+      }
+    });
   }
 
   /** Do something; if it fails, tell why. */

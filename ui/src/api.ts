@@ -155,10 +155,17 @@ export class BookstoreApi {
     });
   }
 
-  /** The address of the page that shows a version. */
-  viewPageUrl(path: string, versionId: string): string {
+  /**
+   * The address of the page that shows a version.
+   *
+   * @param isEmbedded - Whether it is for a frame: without its head, and links, which would not work there.
+   */
+  viewPageUrl(path: string, versionId: string, isEmbedded = false): string {
     const place = URLExt.join('bookstore/view', URLExt.encodeParts(path));
-    return this._page(place, { version_id: versionId });
+    return this._page(place, {
+      version_id: versionId,
+      ...(isEmbedded ? { embedded: 'true' } : {})
+    });
   }
 
   private _page(place: string, query: Record<string, string>): string {

@@ -68,15 +68,16 @@ export class Views {
 
   /** Show a version. */
   preview(path: string, version: IVersion): void {
-    const { actions, presenter, trans } = this._parts;
+    const { actions, documents, presenter, trans } = this._parts;
+    const now = documents.follow(path);
     presenter.show(`bookstore-preview-${idOf(version)}`, () =>
       makePreview(
         path,
         version,
         [
-          this._button('restore', trans.__('Restore…'), () => void actions.restore(path, version)),
+          this._button('restore', trans.__('Restore…'), () => void actions.restore(now(), version)),
           this._button('compare', trans.__('Compare with Current'), () =>
-            this.compareWithCurrent(path, version)
+            this.compareWithCurrent(now(), version)
           )
         ],
         this._parts
@@ -90,33 +91,31 @@ export class Views {
     const dirty = documents.open(path).find(context => context.model.dirty);
     const file = PathExt.basename(path);
     if (dirty === undefined) {
-      const comparison = api.compareWithFile(path, version.version_id);
-      this._compare(path, version, trans.__('%1 now', file), comparison);
+      this._compare(path, version, trans.__('%1 now', file), () =>
+        api.compareWithFile(path, version.version_id)
+      );
       return;
     }
     const isNotebook = dirty.contentsModel?.type === 'notebook';
-    const comparison = api.compareWithEditor(path, version.version_id, {
-      type: isNotebook ? 'notebook' : 'file',
-      format: isNotebook ? 'json' : 'text',
-      content: isNotebook ? dirty.model.toJSON() : dirty.model.toString()
-    });
-    this._compare(
-      path,
-      version,
-      trans.__('%1 now, with changes that are not saved', file),
-      comparison
+    const content = isNotebook ? dirty.model.toJSON() : dirty.model.toString();
+    this._compare(path, version, trans.__('%1 now, with changes that are not saved', file), () =>
+      api.compareWithEditor(path, version.version_id, {
+        type: isNotebook ? 'notebook' : 'file',
+        format: isNotebook ? 'json' : 'text',
+        content
+      })
     );
   }
 
   /** Compare two versions, the older one first. */
   compare(path: string, one: IVersion, other: IVersion): void {
-    const { api, locale } = this._parts;
-    const [before, after] = one.last_modified <= other.last_modified ? [one, other] : [other, one];
+    const { api, history, locale } = this._parts;
+    const [before, after] = history.isOlder(one, other) ? [one, other] : [other, one];
     this._compare(
       path,
       before,
       versionName(after, locale),
-      api.compare(path, before.version_id, after.version_id),
+      () => api.compare(path, before.version_id, after.version_id),
       idOf(after)
     );
   }
@@ -125,20 +124,21 @@ export class Views {
     path: string,
     before: IVersion,
     after: string,
-    comparison: Promise<IComparison>,
+    compare: () => Promise<IComparison>,
     afterId = `now-${Date.now()}`
   ): void {
-    const { actions, locale, presenter, trans } = this._parts;
+    const { actions, documents, locale, presenter, trans } = this._parts;
     const sides = { path, before: versionName(before, locale), after };
+    const now = documents.follow(path);
     presenter.show(`bookstore-compare-${idOf(before)}-${afterId}`, () =>
       makeComparison(
         sides,
-        comparison,
+        compare,
         [
           this._button(
             'restore',
             trans.__('Restore the Older One…'),
-            () => void actions.restore(path, before)
+            () => void actions.restore(now(), before)
           )
         ],
         this._parts
@@ -229,7 +229,7 @@ function addVersionCommand(commands: CommandRegistry, verb: IVerb, { history }: 
 
 function versionVerbs(parts: ICommandParts, views: Views): IVerb[] {
   const { actions, api, history, monitor, trans } = parts;
-  const canClone = () => monitor.features?.s3_clone_valid === true;
+  const canClone = () => monitor.canClone;
   return [
     {
       id: CommandIDs.preview,

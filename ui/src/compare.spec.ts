@@ -27,14 +27,43 @@ function compared(other: Partial<IComparison>): IComparison {
 
 async function shown(comparison: Promise<IComparison>): Promise<HTMLElement> {
   const sides = { path: 'x/a.ipynb', before: `before ${hostile}`, after: 'after' };
-  const widget = makeComparison(sides, comparison, [], parts);
+  const widget = makeComparison(sides, () => comparison, [], parts);
   Widget.attach(widget, document.body);
   await until(() => widget.content.widgets.length > 1);
   expect(widget.title.label).toBe('Compare a.ipynb');
   return widget.content.node;
 }
 
+it('takes no form that others wrote out of the page', async () => {
+  const node = await shown(Promise.resolve(compared({ identical: true })));
+  const form = node.appendChild(document.createElement('form'));
+  const sent = new SubmitEvent('submit', { bubbles: true, cancelable: true });
+  expect(form.dispatchEvent(sent)).toBe(false);
+});
+
+it('bears to be closed while it is asked for', async () => {
+  let answer: (comparison: IComparison) => void = () => undefined;
+  const sides = { path: 'a.ipynb', before: 'before', after: 'after' };
+  const asked = new Promise<IComparison>(resolve => {
+    answer = resolve;
+  });
+  const widget = makeComparison(sides, () => asked, [], parts);
+  const { content } = widget;
+  widget.dispose();
+  answer(compared({ identical: true }));
+  await asked;
+  await until(() => content.isDisposed);
+  expect(content.node.textContent).not.toContain('no difference');
+});
+
 describe('unifiedDiff', () => {
+  it('takes no line of the texts for a head, whatever it begins with', () => {
+    const text = '--- a\n+++ b\n@@ -1,2 +1,1 @@\n--- a comment of SQL\n-x\n+++y';
+    const rows = [...unifiedDiff(text).node.children] as HTMLElement[];
+    const kinds = ['head', 'head', 'head', 'removed', 'removed', 'added'];
+    expect(rows.map(row => row.dataset.kind)).toEqual(kinds);
+  });
+
   it('tells lines by their kind', () => {
     const { node } = unifiedDiff('--- a\n+++ b\n@@ -1 +1 @@\n same\n-old\n+new\n');
     const rows = [...node.children] as HTMLElement[];

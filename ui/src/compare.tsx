@@ -9,12 +9,10 @@ import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import { Panel, Widget } from '@lumino/widgets';
 
-import { ApiError } from './api';
-import { failureHint } from './dialogs';
 import { humanSize } from './format';
 import { historyIcon } from './icons';
 import type { ICellChange, IComparison, ISide } from './interfaces';
-import { notice } from './preview';
+import { addIfOpen, failureOf, holdForms, notice } from './preview';
 import type { IToolbarButton } from './preview';
 
 /** What a comparison works with. */
@@ -36,15 +34,16 @@ export interface ISides {
 /** Make the widget that shows a comparison. */
 export function makeComparison(
   sides: ISides,
-  comparison: Promise<IComparison>,
+  compare: () => Promise<IComparison>,
   buttons: IToolbarButton[],
   parts: ICompareParts
 ): MainAreaWidget<Panel> {
   const panel = new Panel();
   panel.addClass('jp-bookstore-compare');
+  holdForms(panel);
   const widget = new MainAreaWidget({
     content: panel,
-    reveal: fill(panel, sides, comparison, parts)
+    reveal: fill(panel, sides, compare, parts)
   });
   widget.title.label = parts.trans.__('Compare %1', PathExt.basename(sides.path));
   widget.title.caption = `${sides.before} → ${sides.after}`;
@@ -58,13 +57,16 @@ export function makeComparison(
 async function fill(
   panel: Panel,
   sides: ISides,
-  asked: Promise<IComparison>,
+  compare: () => Promise<IComparison>,
   parts: ICompareParts
 ): Promise<void> {
   const { trans } = parts;
   panel.addWidget(heads(sides));
   try {
-    const comparison = await asked;
+    const comparison = await compare();
+    if (panel.isDisposed) {
+      return;
+    }
     if (comparison.identical) {
       panel.addWidget(notice(trans.__('There is no difference.')));
     } else if (comparison.kind === 'notebook') {
@@ -75,12 +77,7 @@ async function fill(
       panel.addWidget(binary(comparison, parts));
     }
   } catch (error) {
-    panel.addWidget(
-      notice(
-        error instanceof Error ? error.message : String(error),
-        error instanceof ApiError ? failureHint(error, trans) : ''
-      )
-    );
+    addIfOpen(panel, failureOf(error, trans));
   }
 }
 
@@ -118,6 +115,9 @@ async function addNotebooks(
   }
   // Loaded when it is needed: it is larger than all the rest of the extension.
   const { makeNotebookDiff } = await import('./nbdime');
+  if (panel.isDisposed) {
+    return;
+  }
   const diff = makeNotebookDiff(comparison.base, comparison.nbdime, {
     editorFactory: parts.editorServices.factoryService.newInlineEditor,
     rendermime: parts.rendermime.clone(),
@@ -149,20 +149,21 @@ export function unifiedDiff(text: string): Widget {
   const widget = new Widget({ node: document.createElement('pre') });
   widget.addClass('jp-bookstore-diff');
   widget.node.tabIndex = 0;
+  let isHead = true;
   for (const line of text.split('\n')) {
+    // Lines that begin like a head, such as a removed comment of SQL, come after the first mark of a place.
+    isHead &&= !line.startsWith('@@');
     const row = document.createElement('span');
     row.textContent = `${line}\n`;
-    row.dataset.kind = kindOf(line);
+    row.dataset.kind = isHead ? 'head' : kindOf(line);
     widget.node.append(row);
   }
   return widget;
 }
 
 function kindOf(line: string): string {
-  if (line.startsWith('+++') || line.startsWith('---') || line.startsWith('@@')) {
-    return 'head';
-  }
-  return line.startsWith('+') ? 'added' : line.startsWith('-') ? 'removed' : 'same';
+  const kinds: Record<string, string> = { '+': 'added', '-': 'removed', '@': 'head' };
+  return kinds[line.charAt(0)] ?? 'same';
 }
 
 function cellChange(cell: ICellChange, trans: TranslationBundle): Widget {

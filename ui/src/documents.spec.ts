@@ -1,3 +1,5 @@
+import { ServerConnection } from '@jupyterlab/services';
+
 import { FakeContext, FakeShell } from './testing/doubles';
 import type { Documents } from './documents';
 
@@ -63,14 +65,15 @@ it('tells of saves and renames of the document in front only', () => {
   ]) {
     first.saveState.emit(state);
   }
-  expect(saves).toEqual(['a.ipynb', 'a.ipynb', 'a.ipynb']);
+  // One that failed too: there is something to be told.
+  expect(saves).toEqual(['a.ipynb', 'a.ipynb', 'a.ipynb', 'a.ipynb']);
   first.path = 'c.ipynb';
   first.pathChanged.emit('c.ipynb');
   expect([renames, documents.path]).toEqual([1, 'c.ipynb']);
   opened('b.ipynb');
   first.saveState.emit('completed');
   first.pathChanged.emit('d.ipynb');
-  expect([saves.length, renames]).toEqual([3, 1]);
+  expect([saves.length, renames]).toEqual([4, 1]);
 });
 
 it('knows the server’s own path, also where it is a drive of a collaboration, and none of other drives', () => {
@@ -105,4 +108,27 @@ it('follows nothing once it is disposed', () => {
   opened('b.ipynb');
   expect(saves).not.toHaveBeenCalled();
   expect([documents.isDisposed, documents.current, changes]).toEqual([true, null, ['a.ipynb']]);
+});
+
+it('follows a document that is renamed, and keeps its last name once it is closed', () => {
+  const context = opened('a.ipynb');
+  const path = documents.follow('a.ipynb');
+  const other = documents.follow('never-opened.ipynb');
+  context.path = 'RTC:b.ipynb';
+  expect([path(), other()]).toEqual(['b.ipynb', 'never-opened.ipynb']);
+  context.isDisposed = true;
+  context.path = '';
+  expect(path()).toBe('b.ipynb');
+});
+
+it.each([
+  [404, false],
+  [503, true]
+])('takes a file that is asked for and answered with %d for there: %s', async (status, there) => {
+  expect(await documents.exists('a.ipynb')).toBe(true);
+  const response = new Response('', { status });
+  shell.contents.get.mockRejectedValue(new ServerConnection.ResponseError(response));
+  expect(await documents.exists('a.ipynb')).toBe(there);
+  opened('a.ipynb');
+  expect(await documents.exists('a.ipynb')).toBe(true);
 });

@@ -5,6 +5,7 @@
 import type { JupyterFrontEnd } from '@jupyterlab/application';
 import type { IDocumentManager } from '@jupyterlab/docmanager';
 import type { DocumentRegistry } from '@jupyterlab/docregistry';
+import { ServerConnection } from '@jupyterlab/services';
 import type { Contents } from '@jupyterlab/services';
 import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
@@ -38,7 +39,7 @@ export class Documents implements IDisposable {
     return this._renamed;
   }
 
-  /** Emitted when the document in front was saved, by its path on the server. */
+  /** Emitted when a save of the document in front has ended, well or not: its path on the server. */
   get saved(): ISignal<this, string> {
     return this._saved;
   }
@@ -57,6 +58,35 @@ export class Documents implements IDisposable {
   serverPath(path: string): string {
     const drive = this._contents.driveName(path);
     return SERVER_DRIVES.has(drive) ? this._contents.localPath(path) : '';
+  }
+
+  /** Whether there is a file of a path; one that cannot be asked for counts as there. */
+  async exists(path: string): Promise<boolean> {
+    if (this.open(path).length > 0) {
+      return true;
+    }
+    try {
+      await this._contents.get(path, { content: false });
+      return true;
+    } catch (error) {
+      return !(error instanceof ServerConnection.ResponseError && error.response.status === 404);
+    }
+  }
+
+  /**
+   * A path that follows the document that is open under it, if it is renamed.
+   *
+   * @returns What to call for the path as it is then.
+   */
+  follow(path: string): () => string {
+    const [context] = this.open(path);
+    let last = path;
+    return () => {
+      if (context !== undefined && !context.isDisposed) {
+        last = this.serverPath(context.path);
+      }
+      return last;
+    };
   }
 
   /** The open documents of a path on the server: the file, perhaps through two editors. */
@@ -116,7 +146,7 @@ export class Documents implements IDisposable {
   }
 
   private _onSaveState(_: unknown, state: DocumentRegistry.SaveState): void {
-    if (state.startsWith('completed')) {
+    if (state !== 'started') {
       this._saved.emit(this.path);
     }
   }

@@ -17,6 +17,13 @@ import { pause, until } from './testing/doubles';
 
 class FakeDocuments {
   path = '';
+  /** Whether the document in front is none of the server's. */
+  isElsewhere = false;
+
+  get current(): object | null {
+    return this.path !== '' || this.isElsewhere ? {} : null;
+  }
+
   readonly currentChanged = new Signal<this, void>(this);
   readonly renamed = new Signal<this, void>(this);
   readonly saved = new Signal<this, string>(this);
@@ -38,11 +45,21 @@ const stream = new Signal<object, Event.Emission>({});
 
 const limits = () =>
   server.requests('GET', 'versions/*').map(asked => asked.query.limit ?? 'pinned');
-const emit = (name: string, path: string) =>
+const emit = (name: string, path: string, other: object = {}) =>
   stream.emit({
     schema_id: `https://events.jupyter.org/bookstore/${name}/v1`,
-    path
+    path,
+    ...other
   });
+const lastVersion = (path: string, version_id: string | null, saved_at: string) => ({
+  path,
+  key: 'k',
+  version_id,
+  saved_at,
+  archived_at: saved_at,
+  how: 'stored'
+});
+const newest = () => follower.inFront.newest?.version_id;
 const forget = () => server.asked.splice(0);
 /** Longer than what is put together to one request. */
 const quiet = () => new Promise(resolve => setTimeout(resolve, 220));
@@ -57,7 +74,10 @@ beforeEach(() => {
   history = new HistoryModel(server.api, 10);
   monitor = new ArchiveMonitor(server.api);
   monitor.listen({ stream } as unknown as Event.IManager);
-  follower = new Follower(server.api, documents as never, history, monitor);
+  follower = new Follower(server.api, documents as never, history, monitor, {
+    first: 400,
+    longest: 1000
+  });
 });
 
 afterEach(() => {
@@ -69,8 +89,8 @@ describe('before anybody looks', () => {
   it('asks for the newest version alone', async () => {
     documents.path = 'a.ipynb';
     await monitor.ready;
-    await until(() => follower.newest !== null);
-    expect(follower.newest?.version_id).toBe('v3');
+    await until(() => newest() !== undefined);
+    expect(newest()).toBe('v3');
     expect(limits()).toEqual(['1']);
     expect(history.phase).toBe('none');
   });
@@ -98,14 +118,14 @@ describe('before anybody looks', () => {
   it('follows the document in front, and forgets what was newest of the other', async () => {
     await monitor.ready;
     documents.focus('a.ipynb');
-    await until(() => follower.newest !== null);
+    await until(() => newest() !== undefined);
     documents.focus('b.ipynb');
-    expect(follower.newest).toBeNull();
-    await until(() => follower.newest !== null);
-    expect(follower.newest?.version_id).toBe('v50');
+    expect(newest()).toBeUndefined();
+    await until(() => newest() !== undefined);
+    expect(newest()).toBe('v50');
     documents.focus('');
     await pause();
-    expect(follower.newest).toBeNull();
+    expect(newest()).toBeUndefined();
   });
 
   it('does not take the answer for a document that was left', async () => {
@@ -114,7 +134,7 @@ describe('before anybody looks', () => {
     documents.path = '';
     documents.currentChanged.emit();
     await pause();
-    expect(follower.newest).toBeNull();
+    expect(newest()).toBeUndefined();
   });
 
   it('does without the newest version where it is not told', async () => {
@@ -122,7 +142,112 @@ describe('before anybody looks', () => {
     source.before = () => new Refusal(503);
     documents.focus('a.ipynb');
     await pause();
-    expect(follower.newest).toBeNull();
+    expect(newest()).toBeUndefined();
+  });
+
+  it('asks again for the newest version that was not told', async () => {
+    await monitor.ready;
+    source.before = () => new Refusal(503);
+    documents.focus('a.ipynb');
+    await pause();
+    source.before = () => undefined;
+    await until(() => newest() === 'v3');
+  });
+
+  it('goes by what is told with the state, and remembers it when another document is saved', async () => {
+    documents.path = 'a.ipynb';
+    await monitor.ready;
+    await until(() => newest() === 'v3');
+    said = makeAbout({ last_version: lastVersion('a.ipynb', 'v9', '2026-11-20T10:00:00Z') });
+    await monitor.refresh();
+    expect(newest()).toBe('v9');
+    said = makeAbout({ last_version: lastVersion('b.ipynb', 'v99', '2026-11-20T11:00:00Z') });
+    await monitor.refresh();
+    expect(newest()).toBe('v9');
+    documents.focus('b.ipynb');
+    expect(newest()).toBe('v99');
+    await quiet();
+    expect(newest()).toBe('v99');
+    documents.focus('a.ipynb');
+    expect(newest()).toBe('v9');
+  });
+
+  it('goes by events, those of documents too that are not in front', async () => {
+    documents.path = 'a.ipynb';
+    await monitor.ready;
+    await until(() => newest() === 'v3');
+    let told = 0;
+    follower.inFrontChanged.connect(() => (told += 1));
+    emit('archived', 'b.ipynb', { version_id: 'v60', saved_at: '2026-11-20T10:00:00Z' });
+    expect(told).toBe(0);
+    emit('archived', 'a.ipynb', { version_id: 'v8', saved_at: '2026-11-20T10:00:00+00:00' });
+    expect([told, newest()]).toEqual([1, 'v8']);
+    emit('archived', 'a.ipynb', { version_id: null, saved_at: '2026-11-20T10:05:00Z' });
+    expect(follower.inFront.newest).toEqual({
+      version_id: 'v8',
+      saved_at: '2026-11-20T10:05:00Z'
+    });
+    documents.focus('b.ipynb');
+    expect(newest()).toBe('v60');
+  });
+
+  it('does not go back to a version that was saved earlier', async () => {
+    documents.path = 'a.ipynb';
+    await monitor.ready;
+    await until(() => newest() === 'v3');
+    emit('archived', 'a.ipynb', { version_id: 'old', saved_at: '2020-11-20T10:00:00Z' });
+    emit('archived', 'a.ipynb', { version_id: 'none', saved_at: null });
+    expect(newest()).toBe('v3');
+  });
+
+  it('remembers two hundred paths, and the one in front in any case', async () => {
+    documents.path = 'a.ipynb';
+    await monitor.ready;
+    await until(() => newest() === 'v3');
+    for (let count = 0; count < 300; count += 1) {
+      emit('archived', `${count}.ipynb`, { version_id: 'v1', saved_at: '2026-11-20T10:00:00Z' });
+    }
+    expect(newest()).toBe('v3');
+    documents.path = '299.ipynb';
+    expect(newest()).toBe('v1');
+    documents.path = '50.ipynb';
+    expect(newest()).toBeUndefined();
+  });
+
+  it('tells whether saves of the document in front become versions', async () => {
+    source.isArchived = false;
+    await monitor.ready;
+    expect(follower.inFront.isArchived).toBeNull();
+    documents.focus('a.ipynb');
+    await until(() => follower.inFront.isArchived === false);
+    documents.focus('b.ipynb');
+    expect(follower.inFront.isArchived).toBeNull();
+    await until(() => follower.inFront.isArchived === true);
+  });
+
+  it('tells that the document in front is none of the server’s', async () => {
+    await monitor.ready;
+    expect(follower.inFront.isElsewhere).toBe(false);
+    documents.isElsewhere = true;
+    documents.focus('');
+    expect(follower.inFront).toEqual({
+      path: '',
+      isElsewhere: true,
+      isArchived: null,
+      newest: null
+    });
+  });
+
+  it('asks anew when the server is back, which may have other settings', async () => {
+    documents.path = 'a.ipynb';
+    await monitor.ready;
+    await until(() => follower.inFront.isArchived === true);
+    server.on('GET', '', () => new Refusal(503));
+    await monitor.refresh();
+    source.isArchived = false;
+    server.on('GET', '', () => said);
+    await monitor.refresh();
+    await until(() => follower.inFront.isArchived === false);
   });
 
   it('does not call a marker the newest version', async () => {
@@ -130,7 +255,7 @@ describe('before anybody looks', () => {
     source.versions = [makeVersion(4, { is_delete_marker: true })];
     documents.focus('a.ipynb');
     await pause();
-    expect(follower.newest).toBeNull();
+    expect(newest()).toBeUndefined();
   });
 });
 
@@ -148,7 +273,7 @@ describe('while somebody looks', () => {
     expect(history.path).toBe('a.ipynb');
     documents.focus('b.ipynb');
     await until(() => history.phase === 'ready' && history.path === 'b.ipynb');
-    expect(follower.newest?.version_id).toBe('v50');
+    expect(newest()).toBe('v50');
     documents.focus('');
     expect(history.phase).toBe('none');
   });
@@ -159,7 +284,7 @@ describe('while somebody looks', () => {
       source.versions = makeVersions(4, 1);
       emit(name, 'a.ipynb');
       await until(() => history.versions.length === 4);
-      expect(follower.newest?.version_id).toBe('v4');
+      expect(newest()).toBe('v4');
     }
   );
 
@@ -225,7 +350,86 @@ describe('while somebody looks', () => {
     await until(() => history.error === null);
   });
 
-  it('asks for the state after a save', async () => {
+  it('tells that the newest version is another one', async () => {
+    let told: string | null | undefined;
+    follower.inFrontChanged.connect(() => (told = newest()));
+    source.versions = makeVersions(4, 1);
+    await history.refresh();
+    expect(told).toBe('v4');
+  });
+
+  it('never tells the version of another document where the history does not come', async () => {
+    follower.isWatched = false;
+    await until(() => newest() === 'v3');
+    follower.isWatched = true;
+    server.on('GET', 'versions/b.ipynb', () => new Refusal(503));
+    let told = 0;
+    follower.inFrontChanged.connect(() => (told += 1));
+    documents.focus('b.ipynb');
+    expect(told).toBe(1);
+    await until(() => history.phase === 'error');
+    expect(follower.inFront.newest).toBeNull();
+  });
+
+  it('recovers by itself though the state was well all the time', async () => {
+    source.before = () => new Refusal(503);
+    await history.refresh();
+    expect(history.error).not.toBeNull();
+    source.before = () => undefined;
+    await until(() => history.error === null);
+    forget();
+    await new Promise(resolve => setTimeout(resolve, 600));
+    expect(limits()).toEqual([]);
+  });
+
+  it('recovers by itself from a page that did not come', async () => {
+    source.versions = makeVersions(30, 1);
+    await history.refresh();
+    source.before = () => new Refusal(503);
+    await history.loadMore();
+    source.before = () => undefined;
+    await until(() => history.versions.length === 20);
+    expect(history.error).toBeNull();
+  });
+
+  it('tries nothing again once nobody looks', async () => {
+    source.before = () => new Refusal(503);
+    await history.refresh();
+    source.before = () => undefined;
+    follower.isWatched = false;
+    await pause();
+    forget();
+    await new Promise(resolve => setTimeout(resolve, 600));
+    expect(limits()).toEqual([]);
+  });
+
+  it('keeps the rows of a renamed document, and asks again once the rename is archived', async () => {
+    const renamed = new FakeHistory(server, [], 'versions/c.ipynb');
+    documents.path = 'c.ipynb';
+    documents.renamed.emit();
+    await quiet();
+    expect(history.versions.length).toBe(3);
+    renamed.versions = [makeVersion(4), ...makeVersions(3, 1)];
+    emit('archived', 'c.ipynb', { version_id: 'v4', saved_at: makeVersion(4).saved_at });
+    await until(() => history.versions.length === 4);
+  });
+
+  it('asks for the state after a rename', async () => {
+    documents.renamed.emit();
+    await pause();
+    expect(server.requests('GET', '').length).toBe(1);
+  });
+
+  it('asks for the state after a save, and again while it waits', async () => {
+    said = makeAbout({ state: 'waiting', waiting: 1 });
+    documents.saved.emit('a.ipynb');
+    await pause();
+    said = makeAbout();
+    await until(() => monitor.state === 'ok');
+    expect(server.requests('GET', '').length).toBe(2);
+  });
+
+  it('asks for the state after a save that does not wait once', async () => {
     documents.saved.emit('a.ipynb');
     await pause();
     expect(server.requests('GET', '').length).toBe(1);

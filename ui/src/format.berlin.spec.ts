@@ -11,7 +11,7 @@ import { makeVersion, trans } from './testing/doubles';
 const titles = (now: string, ...saved: string[]) =>
   byDay(
     saved.map(saved_at => makeVersion(1, { saved_at })),
-    new Date(now),
+    dayOf(new Date(now)),
     'en-GB',
     trans
   ).map(day => day.title);
@@ -47,7 +47,7 @@ it('keeps the order of the history also where the clock goes back', () => {
   const times = ['2026-10-25T01:30:00Z', '2026-10-25T00:30:00Z'];
   const days = byDay(
     times.map(saved_at => makeVersion(1, { saved_at })),
-    new Date('2026-11-20T12:00:00Z'),
+    '2026-11-20',
     'en-GB',
     trans
   );

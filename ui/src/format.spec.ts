@@ -24,7 +24,7 @@ describe('byDay', () => {
     ];
     const days = byDay(
       times.map(time => version(time)),
-      now,
+      dayOf(now),
       'en-GB',
       trans
     );
@@ -37,7 +37,16 @@ describe('byDay', () => {
 
   it('says where a time is not known', () => {
     const unknown = { saved_at: 'nonsense', last_modified: 'nonsense' } as IVersion;
-    expect(byDay([unknown], now, 'en', trans)[0].title).toBe('Time not known');
+    expect(byDay([unknown], dayOf(now), 'en', trans)[0].title).toBe('Time not known');
+  });
+
+  it('gives each stretch of a day an id of its own, counted from the newest', () => {
+    const times = [20, 19, 20, 19].map(day => version(new Date(2026, 10, day, 12)));
+    const ids = (versions: IVersion[]) =>
+      byDay(versions, dayOf(now), 'en', trans).map(day => day.id);
+    expect(ids(times)).toEqual(['2026-11-20', '2026-11-19', '2026-11-20 2', '2026-11-19 2']);
+    // A new version and a further page leave them as they are.
+    expect(ids([version(new Date(2026, 10, 20, 13)), ...times, times[3]])).toEqual(ids(times));
   });
 });
 
@@ -85,6 +94,25 @@ describe('localeOf', () => {
     language.mockReturnValue('de-AT');
     expect(localeOf('de')).toBe('de-AT');
     expect(localeOf('de_DE')).toBe('de-DE');
+    expect(localeOf('en')).toBe('en');
+    language.mockReturnValue('enm-GB');
+    expect(localeOf('en')).toBe('en');
+  });
+
+  it('takes the script of a language too', () => {
+    expect(localeOf('sr_Latn_RS')).toBe('sr-Latn-RS');
+    expect(localeOf('zh_Hant_TW')).toBe('zh-Hant-TW');
+  });
+
+  it.each(['ca@valencia', 'not a language', '_', 'C', 'tlh'])(
+    'is English for %p, in which no browser writes times',
+    code => {
+      expect(localeOf(code)).toBe('en');
+    }
+  );
+
+  it('does without the form of a browser that gives no language', () => {
+    jest.spyOn(navigator, 'language', 'get').mockReturnValue('en-US@posix');
     expect(localeOf('en')).toBe('en');
   });
 });

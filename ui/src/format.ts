@@ -8,7 +8,10 @@ import type { IVersion } from './interfaces';
 
 /** Versions of one day, in the order of the history. */
 export interface IDay {
-  /** The day by the calendar of the browser, `2026-11-20`. */
+  /**
+   * The day by the calendar of the browser, `2026-11-20`; with a number behind it where the history comes back to a day
+   * that it has left, since the clocks of those who saved need not agree.
+   */
   id: string;
   title: string;
   versions: IVersion[];
@@ -20,13 +23,27 @@ export interface IDay {
  * @param languageCode - Of the interface, as JupyterLab names it: `de_DE`, or `default`.
  */
 export function localeOf(languageCode: string): string {
-  const code = languageCode.replace('_', '-');
-  const browser = typeof navigator === 'undefined' ? 'en' : navigator.language || 'en';
-  if (code === 'default' || code === '') {
+  const code = languageCode.replace(/_/g, '-');
+  if (code === 'default' || !isKnown(code)) {
     return 'en';
   }
+  const browser = typeof navigator === 'undefined' ? '' : navigator.language;
   // English as the person writes it: day before month, or month before day.
-  return browser.toLowerCase().startsWith(code.toLowerCase()) ? browser : code;
+  return browser.toLowerCase().startsWith(`${code.toLowerCase()}-`) && isKnown(browser)
+    ? browser
+    : code;
+}
+
+/** Whether times can be written in a language; its tag may be no tag at all. */
+function isKnown(tag: string): boolean {
+  try {
+    return Intl.DateTimeFormat.supportedLocalesOf(tag).length > 0;
+  } catch (error) {
+    if (error instanceof RangeError) {
+      return false;
+    }
+    throw error;
+  }
 }
 
 /** When a version was saved; when the store took it, where that is not known. */
@@ -69,40 +86,45 @@ export function dayOf(time: Date): string {
  * Versions by the day on which they were saved; the order stays.
  *
  * @param versions - As the history has them.
- * @param now - What today is.
+ * @param today - As `dayOf` tells it.
  * @param locale - For the names of days.
  * @param trans - For today and yesterday.
  */
 export function byDay(
   versions: readonly IVersion[],
-  now: Date,
+  today: string,
   locale: string,
   trans: TranslationBundle
 ): IDay[] {
   const days: IDay[] = [];
+  const times = new Map<string, number>();
+  let last: string | undefined;
   for (const version of versions) {
     const time = timeOf(version);
-    const id = dayOf(time);
-    let day = days[days.length - 1];
-    if (day === undefined || day.id !== id) {
-      day = { id, title: dayTitle(time, now, locale, trans), versions: [] };
-      days.push(day);
+    const date = dayOf(time);
+    if (date !== last) {
+      const before = times.get(date) ?? 0;
+      times.set(date, before + 1);
+      // Counted from the top, so that neither a new version nor a further page makes another day of it.
+      const id = before === 0 ? date : `${date} ${before + 1}`;
+      days.push({ id, title: dayTitle(time, today, locale, trans), versions: [] });
+      last = date;
     }
-    day.versions.push(version);
+    days[days.length - 1].versions.push(version);
   }
   return days;
 }
 
-function dayTitle(time: Date, now: Date, locale: string, trans: TranslationBundle): string {
+function dayTitle(time: Date, today: string, locale: string, trans: TranslationBundle): string {
   const id = dayOf(time);
   if (id === '') {
     return trans.__('Time not known');
   }
-  if (id === dayOf(now)) {
+  if (id === today) {
     return trans.__('Today');
   }
-  const yesterday = new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1);
-  if (id === dayOf(yesterday)) {
+  const next = new Date(time.getFullYear(), time.getMonth(), time.getDate() + 1);
+  if (dayOf(next) === today) {
     return trans.__('Yesterday');
   }
   return format(time, locale, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });

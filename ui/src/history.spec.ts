@@ -171,6 +171,119 @@ describe('paging', () => {
   });
 });
 
+describe('pages that end', () => {
+  it('are counted, well or not, so that the next one is asked for though the list is as long', async () => {
+    await history.open('a.ipynb');
+    expect(history.pages).toBe(1);
+    await history.loadMore();
+    expect(history.pages).toBe(2);
+    source.before = () => new Refusal(503);
+    await history.loadMore();
+    await history.refresh();
+    expect(history.pages).toBe(4);
+  });
+
+  it('are told after a refresh has dropped the one that was under way', async () => {
+    await history.open('a.ipynb');
+    const gate = new Gate();
+    source.before = asked => (asked.query.cursor ? gate.passed : undefined);
+    const more = history.loadMore();
+    const before = history.pages;
+    const seen: [number, boolean][] = [];
+    history.changed.connect(() => seen.push([history.pages - before, history.isLoadingMore]));
+    await history.refresh();
+    expect(seen).toContainEqual([1, false]);
+    gate.open();
+    await more;
+    expect(history.pages - before).toBe(1);
+  });
+
+  it('without a version lead on to those with some', async () => {
+    const empty = (cursor: string) => ({
+      path: 'a.ipynb',
+      key: 'archive/a.ipynb',
+      versions: [],
+      cursor,
+      is_archived: true
+    });
+    source.before = ({ query }) =>
+      query.pinned || (query.cursor && query.cursor !== 'one')
+        ? undefined
+        : empty(query.cursor === 'one' ? 'v20' : 'one');
+    await history.open('a.ipynb');
+    expect(ids(history.versions)).toEqual(range(19, 10));
+    await history.refresh();
+    expect(ids(history.versions)).toEqual(range(19, 10));
+    source.before = ({ query }) => (query.cursor === 'v10' ? empty('v5') : undefined);
+    await history.loadMore();
+    expect(ids(history.versions)).toEqual([...range(19, 10), ...range(4, 1)]);
+  });
+
+  it('without a version do not go on for ever', async () => {
+    source.before = ({ query }) =>
+      query.pinned
+        ? undefined
+        : { path: 'a.ipynb', key: 'k', versions: [], cursor: 'on', is_archived: true };
+    await history.open('a.ipynb');
+    expect(server.asked.length).toBeLessThan(20);
+    expect([history.phase, history.hasMore]).toEqual(['ready', true]);
+  });
+});
+
+describe('trying again', () => {
+  it('takes an error away without showing that it loads, and asks for nothing where there is none', async () => {
+    source.before = () => new Refusal(503, { message: 'no store' });
+    await history.open('a.ipynb');
+    await pause();
+    const phases = new Set<string>();
+    history.changed.connect(() => phases.add(history.phase));
+    await history.retry();
+    expect([...phases]).toEqual(['error']);
+    source.before = () => undefined;
+    await history.retry();
+    await pause();
+    expect([history.phase, history.error]).toEqual(['ready', null]);
+    const count = server.asked.length;
+    await history.retry();
+    expect(server.asked.length).toBe(count);
+  });
+
+  it('asks for the page that did not come', async () => {
+    await history.open('a.ipynb');
+    await pause();
+    source.before = () => new Refusal(503);
+    await history.loadMore();
+    source.before = () => undefined;
+    server.asked.splice(0);
+    await history.retry();
+    expect(server.asked.map(asked => asked.query.cursor)).toEqual(['v16']);
+    expect([history.error, history.versions.length]).toEqual([null, 20]);
+  });
+
+  it('asks for the pinned ones', async () => {
+    source.before = asked => (asked.query.pinned ? new Refusal(503) : undefined);
+    await history.open('a.ipynb');
+    await until(() => history.error !== null);
+    source.before = () => undefined;
+    await history.retry();
+    await until(() => history.error === null);
+  });
+});
+
+describe('whether the path is archived', () => {
+  it('is told with the history', async () => {
+    expect(history.isArchived).toBeNull();
+    source.isArchived = false;
+    await history.open('a.ipynb');
+    expect(history.isArchived).toBe(false);
+    new FakeHistory(server, [], 'versions/b.ipynb');
+    const opened = history.open('b.ipynb');
+    expect(history.isArchived).toBeNull();
+    await opened;
+    expect(history.isArchived).toBe(true);
+  });
+});
+
 describe('a refresh', () => {
   it('puts new versions above those that are shown', async () => {
     await history.open('a.ipynb');
@@ -315,6 +428,50 @@ describe('a rename', () => {
     expect(ids(history.versions)).toEqual(range(25, 16));
   });
 
+  it('keeps the rows and the pins until the new name has versions', async () => {
+    const pin = makeVersion(20, { label: makeLabel({ pinned: true }) });
+    source.versions = [...makeVersions(25, 21), pin, ...makeVersions(19, 1)];
+    await history.open('a.ipynb');
+    await until(() => history.pinned.length === 1);
+    const renamed = new FakeHistory(server, [], 'versions/b.ipynb');
+    await history.rename('b.ipynb');
+    await pause();
+    expect([history.path, history.phase]).toEqual(['b.ipynb', 'ready']);
+    expect(ids(history.versions)).toEqual(range(25, 16));
+    expect(ids(history.pinned)).toEqual(['v20']);
+    renamed.versions = [makeVersion(26, { key: 'archive/b.ipynb' }), ...source.versions];
+    await history.refresh();
+    expect(ids(history.versions)).toEqual(['v26', ...range(25, 16)]);
+    renamed.versions = renamed.versions.map(version => ({ ...version, label: null }));
+    await history.refresh();
+    await until(() => history.pinned.length === 0);
+  });
+
+  it('goes on where the list ended, by the name that the place in it is of', async () => {
+    await history.open('a.ipynb');
+    const renamed = new FakeHistory(
+      server,
+      [makeVersion(26, { key: 'archive/b.ipynb' }), ...makeVersions(25, 1)],
+      'versions/b.ipynb'
+    );
+    renamed.before = asked => (asked.query.cursor === 'v16' ? new Refusal(400) : undefined);
+    await history.rename('b.ipynb');
+    await history.loadMore();
+    await history.loadMore();
+    expect(history.error).toBeNull();
+    expect(ids(history.versions)).toEqual(['v26', ...range(25, 1)]);
+  });
+
+  it('to a name that is not archived shows that it has no versions', async () => {
+    source.versions = [makeVersion(1, { label: makeLabel({ pinned: true }) })];
+    await history.open('a.ipynb');
+    await until(() => history.pinned.length === 1);
+    new FakeHistory(server, [], 'versions/b.txt').isArchived = false;
+    await history.rename('b.txt');
+    await until(() => history.pinned.length === 0);
+    expect([history.versions.length, history.isArchived]).toEqual([0, false]);
+  });
+
   it('to another history does not mix the two', async () => {
     await history.open('a.ipynb');
     new FakeHistory(server, [makeVersion(90, { key: 'archive/b.ipynb' })], 'versions/b.ipynb');
@@ -348,14 +505,14 @@ describe('pins and labels', () => {
     await history.open('a.ipynb');
     await pause();
     const pinned = (number: number) => makeVersion(number, { label: makeLabel({ pinned: true }) });
-    history.replace(pinned(18));
-    history.replace(pinned(24));
-    history.replace(pinned(20));
+    history.replace('a.ipynb', pinned(18));
+    history.replace('a.ipynb', pinned(24));
+    history.replace('a.ipynb', pinned(20));
     expect(ids(history.pinned)).toEqual(['v24', 'v20', 'v18']);
     expect(history.versions.find(version => version.version_id === 'v20')?.label?.pinned).toBe(
       true
     );
-    history.replace(makeVersion(20, { label: makeLabel({ name: 'n' }) }));
+    history.replace('a.ipynb', makeVersion(20, { label: makeLabel({ name: 'n' }) }));
     expect(ids(history.pinned)).toEqual(['v24', 'v18']);
     expect(history.versions.length).toBe(10);
   });
@@ -408,11 +565,72 @@ describe('pins and labels', () => {
     const slow = history.refresh();
     const named = { ...before[0], label: makeLabel({ name: 'mine' }) };
     source.versions = [named, ...before.slice(1)];
-    history.replace(named);
+    history.replace('a.ipynb', named);
     gate.open();
     await slow;
     await pause();
     expect(history.versions[0].label?.name).toBe('mine');
+  });
+
+  it('keeps a pin that was set while an older answer of the pinned ones was under way', async () => {
+    const gate = new Gate();
+    const none = { path: 'a.ipynb', key: 'k', versions: [], cursor: null, is_archived: true };
+    let isFirst = true;
+    source.before = async asked => {
+      if (isFirst && asked.query.pinned) {
+        isFirst = false;
+        await gate.passed;
+        return none;
+      }
+      return undefined;
+    };
+    await history.open('a.ipynb');
+    const pinned = { ...source.versions[3], label: makeLabel({ pinned: true }) };
+    source.versions = source.versions.map(v => (v.version_id === pinned.version_id ? pinned : v));
+    history.replace('a.ipynb', pinned);
+    gate.open();
+    await pause();
+    await pause();
+    expect(ids(history.pinned)).toEqual([pinned.version_id]);
+  });
+
+  it('keeps a label of a version whose page, read before it, was under way', async () => {
+    await history.open('a.ipynb');
+    await pause();
+    const gate = new Gate();
+    const before = source.versions;
+    source.before = async asked => {
+      if (asked.query.cursor && source.before !== letPass) {
+        source.before = letPass;
+        await gate.passed;
+        return {
+          path: 'a.ipynb',
+          key: 'archive/a.ipynb',
+          versions: before.slice(10, 20),
+          cursor: null,
+          is_archived: true
+        };
+      }
+      return undefined;
+    };
+    const letPass = () => undefined;
+    const more = history.loadMore();
+    const named = { ...before[12], label: makeLabel({ name: 'mine' }) };
+    source.versions = before.map(v => (v.version_id === named.version_id ? named : v));
+    history.replace('a.ipynb', named);
+    gate.open();
+    await more;
+    await until(() => history.pages === 2);
+    await history.loadMore();
+    expect(history.find(idOf(named))?.label?.name).toBe('mine');
+  });
+
+  it('of another path than the one that is shown change nothing', async () => {
+    await history.open('a.ipynb');
+    await pause();
+    history.replace('b.ipynb', makeVersion(20, { label: makeLabel({ pinned: true }) }));
+    expect(history.pinned).toEqual([]);
+    expect(history.find(idOf(makeVersion(20)))?.label).toBeNull();
   });
 
   it('tells that the pinned ones are not known', async () => {

@@ -32,6 +32,9 @@ export const PLUGIN_ID = 'jupyterlab-bookstore:plugin';
 /** Places among the other items of the same kind. */
 const RANK = { panel: 250, statusBar: 20, notebook: 10_000 };
 
+/** Milliseconds for which the settings are waited for. */
+const SETTLED = 3000;
+
 const plugin: JupyterFrontEndPlugin<void> = {
   id: PLUGIN_ID,
   description: 'History, compare, restore and publish for the document in front.',
@@ -75,7 +78,15 @@ function activate(
   const follower = new Follower(api, documents, history, monitor);
   const presenter = new Presenter(app.shell, labShell, trans);
   const actions = new Actions({ api, documents, history, manager, monitor, trans, locale });
-  const troubles = new Troubles(monitor, trans);
+  const settings = registry === null ? Promise.resolve(null) : registry.load(PLUGIN_ID);
+  const settled = Promise.race([
+    settings.then(
+      () => undefined,
+      () => undefined
+    ),
+    new Promise<void>(resolve => setTimeout(resolve, SETTLED))
+  ]);
+  const troubles = new Troubles(monitor, trans, settled);
   let asksBeforePublishing = true;
 
   const parts: ICommandParts = {
@@ -105,15 +116,24 @@ function activate(
     trans,
     verbs
   });
-  panel.visibility.connect((_, isVisible) => {
-    follower.isWatched = isVisible;
-  });
+  let isSettled = false;
+  const watch = () => {
+    // How many versions are asked for is a setting.
+    follower.isWatched = isSettled && panel.isVisible;
+  };
+  panel.visibility.connect(watch);
   app.shell.add(panel, 'right', { rank: RANK.panel, type: 'History' });
   restorer?.add(panel, panel.id);
 
-  const item = new StatusItem({ api, follower, locale, monitor, trans });
+  const item = new StatusItem({ api, documents, follower, locale, monitor, trans });
   if (statusBar !== null) {
-    statusBar.registerStatusItem(PLUGIN_ID, { item, align: 'left', rank: RANK.statusBar });
+    statusBar.registerStatusItem(PLUGIN_ID, {
+      item,
+      align: 'left',
+      rank: RANK.statusBar,
+      isActive: () => item.isActive,
+      activeStateChanged: item.activeStateChanged
+    });
   } else {
     // Notebook has no status bar; what it tells of the document stands at the right end of its menu bar.
     item.id = 'jp-bookstore-status-item';
@@ -125,21 +145,19 @@ function activate(
     palette?.addItem({ command, category });
   }
 
-  // Later: nothing that a person waits for at the start needs them.
-  void app.restored
-    .then(async () => {
-      if (registry === null) {
+  void settings
+    .then(loaded => {
+      if (loaded === null) {
         return;
       }
-      const settings = await registry.load(PLUGIN_ID);
       const follow = () => {
-        const { announceTrouble, confirmPublish, pageSize, showStatus } = settings.composite;
+        const { announceTrouble, confirmPublish, pageSize, showStatus } = loaded.composite;
         asksBeforePublishing = confirmPublish as boolean;
         history.pageSize = pageSize as number;
         troubles.isAnnouncing = announceTrouble as boolean;
-        item.setHidden(!(showStatus as boolean));
+        item.isActive = showStatus as boolean;
       };
-      settings.changed.connect(follow);
+      loaded.changed.connect(follow);
       follow();
     })
     .catch((error: Error) => {
@@ -147,6 +165,10 @@ function activate(
         trans.__('The settings of bookstore could not be read: %1', error.message)
       );
     });
+  void settled.then(() => {
+    isSettled = true;
+    watch();
+  });
 
   monitor.listen(serviceManager.events);
   void monitor.ready;

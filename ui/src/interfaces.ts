@@ -42,6 +42,8 @@ export interface IHistoryPage {
   key: string;
   versions: IVersion[];
   cursor: string | null;
+  /** Whether saves of the path become versions, by `archive_globs`. */
+  is_archived: boolean;
 }
 
 /** Something that is wrong, and the next step. */
@@ -88,6 +90,8 @@ export interface IAbout {
   release: string;
   features: IFeatures;
   s3_bucket: string;
+  /** Whether versions of the workspace can be cloned: cloning is on, and allowed from its bucket. */
+  workspace_clonable: boolean;
   archive: IArchiveStatus;
 }
 
@@ -159,4 +163,8 @@ export interface ICloned {
 export interface IArchiveEvent {
   name: string;
   path: string;
+  /** The version that the event tells of, if it has an id. */
+  version_id: string | null;
+  /** Empty where it is not told. */
+  saved_at: string;
 }

@@ -19,10 +19,15 @@ describe('reasonText', () => {
     [{ reason: '' }, ''],
     [{ reason: 'something new' }, ''],
     [{ reason: 'restore' }, 'Restored'],
-    [{ reason: 'rename', previous_key: 'archive/old/b.ipynb' }, 'Renamed from b.ipynb'],
-    [{ reason: 'rename', previous_key: '' }, 'Renamed from '],
+    [{ reason: 'rename', previous_key: 'archive/b.ipynb' }, 'Renamed from b.ipynb'],
+    [{ reason: 'rename', previous_key: 'archive/old/b.ipynb' }, 'Renamed from old/b.ipynb'],
+    [{ reason: 'rename', previous_key: 'archive/old/a.ipynb' }, 'Moved from old/a.ipynb'],
+    [{ reason: 'rename', previous_key: 'elsewhere/b.ipynb' }, 'Renamed from b.ipynb'],
+    [{ reason: 'rename', previous_key: 'elsewhere/a.ipynb' }, 'Moved from elsewhere/a.ipynb'],
+    [{ reason: 'rename', previous_key: '' }, 'Renamed'],
     [{ reason: 'copy' }, 'Copied'],
     [{ reason: 'clone', from_key: 'published/c.ipynb' }, 'Cloned from c.ipynb'],
+    [{ reason: 'clone', from_key: 'published/a.ipynb' }, 'Cloned from published/a.ipynb'],
     [{ reason: 'publish' }, 'Published'],
     [{ reason: 'backfill' }, 'Archived as it was'],
     [{ reason: 'schedule' }, 'Scheduled'],
@@ -30,6 +35,22 @@ describe('reasonText', () => {
     [{ reason: 'save', is_delete_marker: true }, 'Hidden by a delete marker in the bucket']
   ])('of %p is “%s”', (version, text) => {
     expect(reasonText(makeVersion(1, version), trans)).toBe(text);
+  });
+
+  it.each([
+    // the key, the path, the key before, the text
+    ['w/ann/x/a.ipynb', 'x/a.ipynb', 'w/ann/a.ipynb', 'Moved from /a.ipynb'],
+    ['w/ann/x/a.ipynb', 'x/a.ipynb', 'w/ann/y/a.ipynb', 'Moved from y/a.ipynb'],
+    ['w/ann/x/a.ipynb', 'x/a.ipynb', 'w/ann/x/b.ipynb', 'Renamed from b.ipynb'],
+    ['w/ann/x/a.ipynb', 'x/a.ipynb', 'w/bob/x/a.ipynb', 'Moved from w/bob/x/a.ipynb'],
+    // a workspace without a prefix
+    ['x/a.ipynb', 'x/a.ipynb', 'y/a.ipynb', 'Moved from y/a.ipynb'],
+    ['x/a.ipynb', 'x/a.ipynb', 'y/b.ipynb', 'Renamed from y/b.ipynb'],
+    // a key from which no prefix can be told
+    ['w/other.ipynb', 'a.ipynb', 'w/y/a.ipynb', 'Moved from w/y/a.ipynb']
+  ])('of %s, shown as %s and before as %s, is “%s”', (key, path, previous_key, text) => {
+    const version = makeVersion(1, { key, path, previous_key, reason: 'rename' });
+    expect(reasonText(version, trans)).toBe(text);
   });
 });
 

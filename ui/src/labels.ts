@@ -22,11 +22,11 @@ export function reasonText(version: IVersion, trans: TranslationBundle): string 
     case 'restore':
       return trans.__('Restored');
     case 'rename':
-      return trans.__('Renamed from %1', nameOfKey(version.previous_key));
+      return renameText(version, trans);
     case 'copy':
       return trans.__('Copied');
     case 'clone':
-      return trans.__('Cloned from %1', nameOfKey(version.from_key));
+      return trans.__('Cloned from %1', originOf(version.from_key, version));
     case 'publish':
       return trans.__('Published');
     case 'backfill':
@@ -56,6 +56,30 @@ export function copyName(path: string, version: IVersion): string {
   return `${path.slice(0, path.length - extension.length)}-${stamp}${extension}`;
 }
 
-function nameOfKey(key: string): string {
-  return PathExt.basename(key) || key;
+function renameText(version: IVersion, trans: TranslationBundle): string {
+  if (version.previous_key === '') {
+    return trans.__('Renamed');
+  }
+  const origin = originOf(version.previous_key, version);
+  return PathExt.basename(origin) === PathExt.basename(version.path)
+    ? trans.__('Moved from %1', origin)
+    : trans.__('Renamed from %1', origin);
+}
+
+/**
+ * What another key is called beside a version: as short as tells them apart. What stands before the paths of a workspace
+ * in its keys is left out as far as the version's own key and path tell what that is.
+ */
+function originOf(key: string, version: IVersion): string {
+  const isBelow = version.key === version.path || version.key.endsWith(`/${version.path}`);
+  const prefix = version.key.slice(0, version.key.length - version.path.length);
+  const isNear = isBelow && key.startsWith(prefix);
+  const path = isNear ? key.slice(prefix.length) : key;
+  const name = PathExt.basename(path) || path;
+  const isSameFolder = isNear && PathExt.dirname(path) === PathExt.dirname(version.path);
+  if (name !== PathExt.basename(version.path)) {
+    return isSameFolder || !isNear ? name : path;
+  }
+  // From the top folder the name alone would be the same again.
+  return path === name ? `/${path}` : path;
 }

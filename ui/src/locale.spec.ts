@@ -33,7 +33,8 @@ it('is what the interface says then', () => {
   const saved_at = new Date(2026, 10, 19, 12).toISOString();
   const version = makeVersion(1, { saved_at, reason: 'rename', previous_key: 'x/b.ipynb' });
   expect(reasonText(version, trans)).toBe('Umbenannt von b.ipynb');
-  expect(byDay([version], new Date(2026, 10, 20, 12), 'de-DE', trans)[0].title).toBe('Gestern');
+  expect(byDay([version], '2026-11-20', 'de-DE', trans)[0].title).toBe('Gestern');
   const monitor = { state: 'ok' as const, status: makeStatus(), error: null };
-  expect(shownState(monitor, version, 'b.ipynb', 'de-DE', trans).text).toBe('Archiviert 12:00:00');
+  const inFront = { path: 'b.ipynb', isElsewhere: false, isArchived: true, newest: version };
+  expect(shownState(monitor, inFront, 'de-DE', trans).text).toBe('Archiviert 12:00:00');
 });

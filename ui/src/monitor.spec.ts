@@ -52,11 +52,20 @@ describe('events', () => {
     const told: IArchiveEvent[] = [];
     monitor.happened.connect((_, event) => told.push(event));
     for (let count = 0; count < 100; count += 1) {
-      emit(archived, { path: `${count}.ipynb` });
+      emit(archived, {
+        path: `${count}.ipynb`,
+        version_id: `v${count}`,
+        saved_at: '2026-11-20T10:00:00Z'
+      });
     }
     await later(1000);
     expect(told.length).toBe(100);
-    expect(told[7]).toEqual({ name: 'archived', path: '7.ipynb' });
+    expect(told[7]).toEqual({
+      name: 'archived',
+      path: '7.ipynb',
+      version_id: 'v7',
+      saved_at: '2026-11-20T10:00:00Z'
+    });
     expect(about).toHaveBeenCalledTimes(1);
   });
 
@@ -92,8 +101,8 @@ describe('events', () => {
   it('without a path are events too', () => {
     const told: IArchiveEvent[] = [];
     monitor.happened.connect((_, event) => told.push(event));
-    emit(archived, { path: 5 });
-    expect(told).toEqual([{ name: 'archived', path: '' }]);
+    emit(archived, { path: 5, version_id: null, saved_at: null });
+    expect(told).toEqual([{ name: 'archived', path: '', version_id: null, saved_at: '' }]);
   });
 });
 
@@ -150,7 +159,11 @@ describe('asking', () => {
 describe('a server that does not answer', () => {
   it.each([
     [0, 'away'],
+    [424, 'away'],
+    [429, 'away'],
     [502, 'away'],
+    [503, 'away'],
+    [504, 'away'],
     [404, 'unknown'],
     [403, 'unknown']
   ])('with the status %d is %s', async (status, state) => {
@@ -173,9 +186,61 @@ describe('a server that does not answer', () => {
     expect([monitor.state, monitor.error]).toEqual(['ok', null]);
   });
 
-  it('is not asked again where there is no such extension', async () => {
-    about.mockRejectedValue(new ApiError(404, 'no such page'));
+  it.each([403, 404])('is asked seldom while it says %d, until that is over', async status => {
+    about.mockRejectedValue(new ApiError(status, 'no such page'));
     await monitor.refresh();
+    await later(60_000);
+    expect(about).toHaveBeenCalledTimes(1);
+    await later(9 * 60_000);
+    expect(about.mock.calls.length).toBeGreaterThanOrEqual(3);
+    expect(about.mock.calls.length).toBeLessThanOrEqual(6);
+    about.mockImplementation(async () => makeAbout());
+    await later(3 * 60_000);
+    expect(monitor.state).toBe('ok');
+  });
+
+  it('is asked often as soon as it is known that something waits', async () => {
+    about.mockRejectedValue(new ApiError(403, 'no'));
+    await monitor.refresh();
+    about.mockImplementation(async () => makeAbout({ state: 'waiting', waiting: 1 }));
+    await monitor.refresh();
+    await later(1000);
+    about.mockImplementation(async () => makeAbout());
+    await later(25_000);
+    expect(monitor.state).toBe('ok');
+  });
+});
+
+describe('a save of this window', () => {
+  it('is followed without events until nothing waits any more', async () => {
+    about.mockImplementation(async () => makeAbout({ state: 'waiting', waiting: 1 }));
+    await monitor.followSave();
+    expect(about).toHaveBeenCalledTimes(1);
+    await later(600);
+    expect(about).toHaveBeenCalledTimes(2);
+    about.mockImplementation(async () => makeAbout());
+    await later(1100);
+    expect(monitor.state).toBe('ok');
+    const count = about.mock.calls.length;
+    await later(10 * 60_000);
+    expect(about).toHaveBeenCalledTimes(count);
+  });
+
+  it('is asked for a few times only, each later than the one before', async () => {
+    about.mockImplementation(async () => makeAbout({ state: 'waiting', waiting: 1 }));
+    await monitor.followSave();
+    const counts: number[] = [];
+    for (const wait of [600, 1000, 2000, 4000, 8000]) {
+      await later(wait);
+      counts.push(about.mock.calls.length);
+    }
+    expect(counts).toEqual([2, 3, 4, 5, 6]);
+    await later(60_000);
+    expect(about.mock.calls.length).toBeLessThanOrEqual(10);
+  });
+
+  it('that does not wait is asked for once', async () => {
+    await monitor.followSave();
     await later(10 * 60_000);
     expect(about).toHaveBeenCalledTimes(1);
   });
@@ -186,7 +251,7 @@ describe('disposing', () => {
     const changed = jest.fn();
     monitor.changed.connect(changed);
     about.mockImplementation(async () => makeAbout({ state: 'trouble' }));
-    const asked = monitor.refresh();
+    const asked = monitor.followSave();
     emit(archived);
     monitor.dispose();
     monitor.dispose();

@@ -8,6 +8,7 @@ import { Poll } from '@lumino/polling';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
+import { Again } from './again';
 import { ApiError } from './api';
 import type { BookstoreApi } from './api';
 import type { IAbout, IArchiveEvent, IArchiveStatus, IFeatures } from './interfaces';
@@ -26,16 +27,31 @@ const PAUSE = 250;
  */
 const AGAIN = 20_000;
 
+/** Milliseconds until it is asked again while the server gives no state: its extension, or a permission, may come. */
+const SELDOM = 120_000;
+
+/** After a save of this window: events may not arrive, and most saves wait for less than a second. */
+const AFTER_SAVE = { first: 500, longest: 8000, times: 5 };
+
+/** Statuses of those between the browser and a server that is not there: JupyterHub, proxies and their limits. */
+const AWAY = new Set([0, 424, 429]);
+
 /** Follows the archive's state. */
 export class ArchiveMonitor implements IDisposable {
   constructor(private readonly _api: BookstoreApi) {
     this._poll = new Poll({
       auto: false,
       factory: () => this.refresh(),
-      frequency: { interval: AGAIN, backoff: true, max: 10 * AGAIN },
+      frequency: frequencyOf(AGAIN),
       name: 'jupyterlab-bookstore:state',
       standby: 'when-hidden'
     });
+    this._afterSave = new Again(
+      () => this.refresh(),
+      () =>
+        (this._state === 'waiting' || this._state === 'trouble') && (this.status?.waiting ?? 0) > 0,
+      AFTER_SAVE
+    );
   }
 
   /** Emitted when anything of the state has changed. */
@@ -68,6 +84,11 @@ export class ArchiveMonitor implements IDisposable {
     return this._about?.s3_bucket ?? '';
   }
 
+  /** Whether versions of the workspace, and what is published, can be cloned. */
+  get canClone(): boolean {
+    return this._about?.workspace_clonable === true;
+  }
+
   /** Why the state is not known. */
   get error(): ApiError | null {
     return this._error;
@@ -88,6 +109,7 @@ export class ArchiveMonitor implements IDisposable {
     }
     this._isDisposed = true;
     this._poll.dispose();
+    this._afterSave.dispose();
     if (this._later !== null) {
       window.clearTimeout(this._later);
     }
@@ -111,6 +133,12 @@ export class ArchiveMonitor implements IDisposable {
     }, wait);
   }
 
+  /** Something was saved here: ask for the state now, and soon again for as long as it waits. */
+  async followSave(): Promise<void> {
+    await this.refresh();
+    this._afterSave.restart();
+  }
+
   /** Ask for the state now. */
   async refresh(): Promise<void> {
     if (this._asking !== null) {
@@ -130,8 +158,13 @@ export class ArchiveMonitor implements IDisposable {
     if (match === null) {
       return;
     }
-    const path = typeof emission.path === 'string' ? emission.path : '';
-    this._happened.emit({ name: match[1], path });
+    const text = (value: unknown) => (typeof value === 'string' ? value : '');
+    this._happened.emit({
+      name: match[1],
+      path: text(emission.path),
+      version_id: text(emission.version_id) || null,
+      saved_at: text(emission.saved_at)
+    });
     this.notice();
   }
 
@@ -153,24 +186,31 @@ export class ArchiveMonitor implements IDisposable {
         throw error;
       }
       this._error = error;
-      this._state = error.status === 0 || error.status >= 500 ? 'away' : 'unknown';
+      this._state = AWAY.has(error.status) || error.status >= 500 ? 'away' : 'unknown';
     }
     if (this._isDisposed) {
       return;
     }
-    if (this._state === 'waiting' || this._state === 'trouble' || this._state === 'away') {
-      // Not `start`, which would ask at once what was answered just now.
-      void this._poll.schedule({
-        cancel: ({ phase }) => phase !== 'constructed' && phase !== 'stopped',
-        interval: AGAIN,
-        phase: 'started'
-      });
-    } else {
-      void this._poll.stop();
-    }
+    this._askEvery(intervalOf(this._state));
     this._changed.emit();
   }
 
+  /** Ask at an interval from now on; null for not at all. */
+  private _askEvery(interval: number | null): void {
+    if (interval === this._interval) {
+      return;
+    }
+    this._interval = interval;
+    if (interval === null) {
+      void this._poll.stop();
+    } else {
+      this._poll.frequency = frequencyOf(interval);
+      // Not `start`, which would ask at once what was answered just now.
+      void this._poll.schedule({ interval, phase: 'started' });
+    }
+  }
+
+  private readonly _afterSave: Again;
   private readonly _changed = new Signal<this, void>(this);
   private readonly _happened = new Signal<this, IArchiveEvent>(this);
   private readonly _poll: Poll;
@@ -180,7 +220,26 @@ export class ArchiveMonitor implements IDisposable {
   private _asking: Promise<void> | null = null;
   private _error: ApiError | null = null;
   private _first: Promise<void> | null = null;
+  private _interval: number | null = null;
   private _isDisposed = false;
   private _later: number | null = null;
   private _state: State = 'unknown';
+}
+
+/** How often the state is asked for while it is what it is. */
+function intervalOf(state: State): number | null {
+  switch (state) {
+    case 'waiting':
+    case 'trouble':
+    case 'away':
+      return AGAIN;
+    case 'unknown':
+      return SELDOM;
+    default:
+      return null;
+  }
+}
+
+function frequencyOf(interval: number): { interval: number; backoff: boolean; max: number } {
+  return { interval, backoff: true, max: 10 * interval };
 }

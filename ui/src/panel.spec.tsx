@@ -26,12 +26,18 @@ class FakeObserver {
     readonly options: { root: Element | null }
   ) {}
 
+  /** Whether the end is near whenever it is begun to look, as a real one tells once by itself. */
+  static isNear = false;
+
   static see(isIntersecting: boolean): void {
     [...FakeObserver.all].forEach(observer => observer._seen([{ isIntersecting }]));
   }
 
   observe(): void {
     FakeObserver.all.add(this);
+    if (FakeObserver.isNear) {
+      setTimeout(() => FakeObserver.all.has(this) && this._seen([{ isIntersecting: true }]));
+    }
   }
 
   disconnect(): void {
@@ -81,6 +87,13 @@ const reachable = () => rows().flatMap((row, place) => (row.tabIndex === 0 ? [pl
 const bodyOf = (row: HTMLElement) =>
   row.parentElement?.querySelector<HTMLElement>('.jp-bookstore-details');
 const settle = () => act(async () => new Promise(resolve => setTimeout(resolve, 10)));
+/** Wait for rows to be drawn; within `act` nothing is. */
+const count = async (rowsThere: number) => {
+  for (let turn = 0; turn < 100 && rows().length !== rowsThere; turn += 1) {
+    await settle();
+  }
+  expect(rows().length).toBe(rowsThere);
+};
 const click = (element: HTMLElement | null | undefined) => act(async () => element!.click());
 const press = (element: HTMLElement, key: string) =>
   act(async () => {
@@ -100,6 +113,7 @@ async function show(versions: IVersion[] = makeVersions(25, 1), path = 'a.ipynb'
 beforeEach(async () => {
   Object.assign(globalThis, { IS_REACT_ACT_ENVIRONMENT: true, IntersectionObserver: FakeObserver });
   FakeObserver.all.clear();
+  FakeObserver.isNear = false;
   server = new FakeServer();
   said = makeAbout();
   server.on('GET', '', () => said);
@@ -160,6 +174,16 @@ describe('instead of a history it says', () => {
     await show([]);
     expect(state()).toBe('empty');
     expect(text()).toContain('Save the document: each save becomes a version.');
+  });
+
+  it('that the file is left out, and what would change that', async () => {
+    source.isArchived = false;
+    await show([]);
+    expect(state()).toBe('left-out');
+    expect(text()).toContain('This file is not archived');
+    expect(text()).toContain('add a pattern that matches its path, and restart Jupyter');
+    expect(text()).not.toContain('Save the document');
+    expect(find('.jp-bookstore-banner')?.hidden).toBe(true);
   });
 
   it('that it is not configured, with the server’s next step', async () => {
@@ -247,6 +271,20 @@ describe('above a history it says', () => {
     expect(rows().length).toBe(10);
   });
 
+  it('that new saves are left out, while what can be done with old versions stays', async () => {
+    source.isArchived = false;
+    await show();
+    expect([...find('.jp-bookstore-banner')!.children].map(child => child.textContent)).toEqual([
+      'New saves of this file do not become versions.',
+      expect.stringContaining('archive_globs leaves it out')
+    ]);
+    await click(rows()[0]);
+    expect(findAll('.jp-bookstore-action').length).toBe(2);
+    source.isArchived = true;
+    await act(() => history.refresh());
+    expect(find('.jp-bookstore-banner')?.hidden).toBe(true);
+  });
+
   it('why it could not be refreshed', async () => {
     await show();
     source.before = () => new Refusal(503, { message: 'No way to S3.', hint: '' });
@@ -269,6 +307,27 @@ describe('a row', () => {
     expect(rows()[0].title).toBe('20 Nov 2026, 14:05:01');
   });
 
+  it('reads to a screen reader as what it shows, its parts apart', async () => {
+    const saved_at = new Date(2026, 10, 20, 14, 5, 1).toISOString();
+    const label = makeLabel({ name: 'sent to the board', pinned: true });
+    await show([
+      makeVersion(2, { saved_at, label, reason: 'restore' }),
+      makeVersion(1, { user: '' })
+    ]);
+    expect(rows().map(row => row.getAttribute('aria-label'))).toEqual([
+      expect.stringMatching(/^20 Nov 2026, 14:05, ada, 1 kB, sent to the board, Restored$/),
+      '14:05:01, ada, 1 kB, Pinned, sent to the board, Restored',
+      '00:01:00, 1 kB'
+    ]);
+  });
+
+  it('has what may be cut off as its title', async () => {
+    const user = 'somebody.with.a.long.name@a-department.example.org';
+    await show([makeVersion(1, { user })]);
+    expect(find('.jp-bookstore-user')?.title).toBe(user);
+    expect(find('.jp-bookstore-day')?.title).toBe(find('.jp-bookstore-day')?.textContent);
+  });
+
   it('of a marker has no size and nothing to do', async () => {
     await show([makeVersion(2, { is_delete_marker: true, user: '' }), makeVersion(1)]);
     expect(rows()[0].querySelector('.jp-bookstore-size, .jp-bookstore-user')).toBeNull();
@@ -289,6 +348,39 @@ describe('a row', () => {
       expect.stringMatching(/^Wednesday,? 1 January 2020$/)
     ]);
     expect(sections.map(section => section.querySelectorAll('li').length)).toEqual([2, 1]);
+  });
+
+  it('is there once, also where those who saved had clocks that do not agree', async () => {
+    const on = (number: number, day: number) =>
+      makeVersion(number, { saved_at: new Date(2020, 0, day, 9).toISOString() });
+    const complaint = jest.spyOn(console, 'error').mockImplementation(() => undefined);
+    await show([on(4, 2), on(3, 1), on(2, 2), on(1, 1)]);
+    source.versions = [on(5, 2), ...source.versions];
+    await act(() => history.refresh());
+    expect(rows().map(row => row.dataset.row?.slice(0, 3))).toEqual(
+      [5, 4, 3, 2, 1].map(n => `dv${n}`)
+    );
+    expect(findAll('section').map(section => section.querySelectorAll('li').length)).toEqual([
+      2, 1, 1, 1
+    ]);
+    expect(complaint).not.toHaveBeenCalled();
+    complaint.mockRestore();
+  });
+
+  it('is no longer under “Today” after midnight', async () => {
+    const saved_at = new Date(2026, 10, 20, 23, 58).toISOString();
+    jest.useFakeTimers({
+      now: new Date(2026, 10, 20, 23, 59, 50),
+      doNotFake: ['setTimeout', 'clearTimeout', 'queueMicrotask', 'nextTick', 'setImmediate']
+    });
+    try {
+      await show([makeVersion(1, { saved_at })]);
+      expect(find('.jp-bookstore-day')?.textContent).toBe('Today');
+      await act(async () => jest.advanceTimersByTime(60_000));
+      expect(find('.jp-bookstore-day')?.textContent).toBe('Yesterday');
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   it('unfolds and folds on a click, one at a time, and says so', async () => {
@@ -433,7 +525,7 @@ describe('the keyboard', () => {
   it('reaches a row also after the pinned one it was at was let go', async () => {
     await show([makeVersion(2), makeVersion(1, { label: makeLabel({ pinned: true }) })]);
     await focus(rows()[0]);
-    await act(async () => history.replace(makeVersion(1)));
+    await act(async () => history.replace('a.ipynb', makeVersion(1)));
     expect(reachable()).toEqual([0]);
   });
 
@@ -470,11 +562,45 @@ describe('comparing with another version', () => {
     expect(findAll('.jp-bookstore-details')).toEqual([]);
   });
 
-  it('takes neither the same version nor one without content', async () => {
-    await click(rows()[0]);
+  it('does not take one without content, and says why', async () => {
     await click(rows()[1]);
     expect(compare).not.toHaveBeenCalled();
-    expect(history.comparing).not.toBeNull();
+    expect(history.comparing).toBe(history.versions[0]);
+    expect(text()).toContain('A delete marker has no content');
+    await click(rows()[2]);
+    expect(compare).toHaveBeenCalledTimes(1);
+    expect(text()).not.toContain('A delete marker has no content');
+  });
+
+  it('ends with a word when the same version is chosen again', async () => {
+    await click(rows()[0]);
+    expect(compare).not.toHaveBeenCalled();
+    expect(history.comparing).toBeNull();
+    const word = findAll('[role="status"] .jp-bookstore-banner').map(node => node.textContent);
+    expect(word).toEqual(['That is the same version: nothing is compared.']);
+    // The next thing that is done ends the word.
+    await click(rows()[2]);
+    expect(text()).not.toContain('That is the same version');
+    expect(findAll('.jp-bookstore-details').length).toBe(1);
+  });
+
+  it('says so where screen readers listen already', async () => {
+    await act(async () => {
+      history.comparing = null;
+    });
+    const listened = findAll('[role="status"]');
+    await act(async () => {
+      history.comparing = history.versions[0];
+    });
+    expect(listened.some(node => node.textContent?.includes('Choose the version'))).toBe(true);
+  });
+
+  it('is given up with Escape in the notice too', async () => {
+    const cancel = findAll('button').find(button => button.textContent === 'Cancel')!;
+    await focus(cancel);
+    await press(cancel, 'Escape');
+    expect(history.comparing).toBeNull();
+    expect(document.activeElement).toBe(rows()[0]);
   });
 
   it('can be given up', async () => {
@@ -482,6 +608,138 @@ describe('comparing with another version', () => {
     expect(history.comparing).toBeNull();
     await click(rows()[2]);
     expect(compare).not.toHaveBeenCalled();
+  });
+});
+
+describe('the focus', () => {
+  const focused = () => document.activeElement as HTMLElement;
+
+  it('goes from the buttons of a version to its row when Escape folds it', async () => {
+    await show();
+    await click(rows()[2]);
+    const action = findAll('.jp-bookstore-action')[1];
+    await focus(action);
+    await press(action, 'Escape');
+    expect(findAll('.jp-bookstore-details')).toEqual([]);
+    expect(focused()).toBe(rows()[2]);
+    expect(reachable()).toEqual([2]);
+  });
+
+  it('goes to the next row when the pinned one is let go', async () => {
+    const pinned = { label: makeLabel({ pinned: true }) };
+    await show([makeVersion(3, pinned), makeVersion(2, pinned), makeVersion(1)]);
+    await click(rows()[0]);
+    await focus(findAll('.jp-bookstore-action')[1]);
+    await act(async () => history.replace('a.ipynb', makeVersion(3)));
+    expect(focused().dataset.row).toBe('pv2 archive/a.ipynb');
+    await click(rows()[0]);
+    await focus(findAll('.jp-bookstore-action')[1]);
+    await act(async () => history.replace('a.ipynb', makeVersion(2)));
+    expect(focused()).toBe(rows()[0]);
+    expect(focused().dataset.row).toBe('dv3 archive/a.ipynb');
+  });
+
+  it('goes to the first new row after “Load more”', async () => {
+    await show();
+    source.before = () => new Refusal(503);
+    await act(async () => FakeObserver.see(true));
+    await settle();
+    source.before = () => undefined;
+    const more = find('.jp-bookstore-more button')!;
+    await focus(more);
+    await click(more);
+    await settle();
+    expect(rows().length).toBe(20);
+    expect(focused()).toBe(rows()[10]);
+  });
+
+  it('waits in the panel after “Try Again”, and goes to the first row', async () => {
+    source.before = () => new Refusal(503);
+    await show([makeVersion(2), makeVersion(1)]);
+    const again = find('.jp-bookstore-state button')!;
+    const gate = new Gate();
+    source.before = () => gate.passed;
+    await focus(again);
+    await click(again);
+    expect(state()).toBe('loading');
+    expect(focused()).toBe(find('.jp-bookstore-view'));
+    gate.open();
+    await settle();
+    expect(focused()).toBe(rows()[0]);
+  });
+
+  it('is on the button again where the new try fails too', async () => {
+    source.before = () => new Refusal(503);
+    await show([makeVersion(1)]);
+    await focus(find('.jp-bookstore-state button')!);
+    await click(find('.jp-bookstore-state button'));
+    await settle();
+    expect(focused()).toBe(find('.jp-bookstore-state button'));
+  });
+
+  it('goes to the version that was to be compared after “Cancel”', async () => {
+    await show([makeVersion(3), makeVersion(2, { label: makeLabel({ pinned: true }) })]);
+    for (const place of [0, 2]) {
+      await focus(rows()[place]);
+      await act(async () => {
+        history.comparing = history.versions[1];
+      });
+      const cancel = findAll('button').find(button => button.textContent === 'Cancel')!;
+      await focus(cancel);
+      await click(cancel);
+      // In the place where it was reached: above or at its day.
+      expect(focused()).toBe(rows()[place]);
+    }
+  });
+
+  it('stays with its row when versions come, and goes to another one when its own is gone', async () => {
+    await show(makeVersions(25, 16));
+    await focus(rows()[3]);
+    source.versions = makeVersions(26, 16);
+    await act(() => history.refresh());
+    expect(focused()).toBe(rows()[4]);
+    source.versions = makeVersions(90, 81);
+    await act(() => history.refresh());
+    expect(focused()).toBe(rows()[4]);
+    expect(focused().dataset.row).toBe('dv86 archive/a.ipynb');
+  });
+
+  it('goes to the list where that has no rows', async () => {
+    await show();
+    await focus(rows()[0]);
+    source.before = ({ query }) => ({
+      path: 'a.ipynb',
+      key: 'archive/a.ipynb',
+      versions: [],
+      cursor: query.pinned ? null : 'more',
+      is_archived: true
+    });
+    await act(() => history.refresh());
+    expect(rows()).toEqual([]);
+    expect(focused()).toBe(find('.jp-bookstore-list'));
+  });
+
+  it('is not taken from elsewhere', async () => {
+    await show();
+    const other = document.body.appendChild(document.createElement('button'));
+    await click(rows()[1]);
+    await focus(findAll('.jp-bookstore-action')[0]);
+    await focus(other);
+    await click(rows()[1]);
+    expect(focused()).toBe(other);
+    // Nor from nowhere, where somebody has put it.
+    await focus(rows()[2]);
+    await act(async () => rows()[2].blur());
+    source.versions = makeVersions(90, 81);
+    await act(() => history.refresh());
+    expect(focused()).toBe(document.body);
+    other.remove();
+    // Nor from the space between, where somebody has clicked.
+    const between = find('.jp-bookstore-view')!;
+    await focus(between);
+    source.versions = makeVersions(91, 81);
+    await act(() => history.refresh());
+    expect(focused()).toBe(between);
   });
 });
 
@@ -525,6 +783,39 @@ describe('endless scrolling', () => {
     }
     expect(FakeObserver.all.size).toBe(0);
     expect(find('.jp-bookstore-more')).toBeNull();
+  });
+
+  it('goes on after a refresh that came in between', async () => {
+    await show();
+    const gate = new Gate();
+    source.before = ({ query }) => (query.cursor ? gate.passed : undefined);
+    FakeObserver.isNear = true;
+    await act(async () => FakeObserver.see(true));
+    expect(history.isLoadingMore).toBe(true);
+    source.before = () => undefined;
+    await act(() => history.refresh());
+    gate.open();
+    await count(25);
+    expect(find('.jp-bookstore-more')).toBeNull();
+  });
+
+  it('goes on after a page that is empty and leads on', async () => {
+    await show();
+    let empty = 2;
+    source.before = ({ query }) =>
+      query.cursor && empty-- > 0
+        ? {
+            path: 'a.ipynb',
+            key: 'archive/a.ipynb',
+            versions: [],
+            cursor: query.cursor,
+            is_archived: true
+          }
+        : undefined;
+    FakeObserver.isNear = true;
+    await act(async () => FakeObserver.see(true));
+    await count(25);
+    expect(empty).toBeLessThan(0);
   });
 
   it('does not hammer at a server that fails: a button tries again', async () => {

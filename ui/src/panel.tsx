@@ -12,7 +12,7 @@ import { Signal } from '@lumino/signaling';
 import * as React from 'react';
 
 import { failureHint } from './dialogs';
-import { byDay, dayAndMinute, dayAndTime, humanSize, timeOf, timeOfDay } from './format';
+import { byDay, dayAndMinute, dayAndTime, dayOf, humanSize, timeOf, timeOfDay } from './format';
 import type { HistoryModel } from './history';
 import { idOf } from './history';
 import { historyIcon, pinIcon } from './icons';
@@ -47,9 +47,29 @@ const AHEAD = 800;
 /** What the ids of rows begin with: a pinned version stands above, and below at its day. */
 const ABOVE = 'p';
 const BELOW = 'd';
+/** In place of either, where the version counts and not the place. */
+const EITHER = '*';
 
 /** Rows that Page Up and Page Down pass over. */
 const LEAP = 10;
+
+/** Milliseconds between looks at the calendar: a timer up to midnight would be late after a computer has slept. */
+const DAY_CHECK = 30_000;
+
+/** What is said about a choice that led to nothing, as long as it is so. */
+interface IWord {
+  text: string;
+  path: string;
+  comparing: IVersion | null;
+}
+
+/** What the parts of the view share. */
+interface IViewParts extends IPanelParts {
+  /** Say something about the choice of a version to be compared; empty ends it. */
+  say: (text: string) => void;
+  /** Bring the focus back, if what had it is gone. */
+  keepFocus: () => void;
+}
 
 /** The panel with the history of the document in front. */
 export class HistoryPanel extends ReactWidget {
@@ -101,13 +121,105 @@ function useSignal(signal: ISignal<unknown, unknown>): void {
   }, [signal]);
 }
 
-function HistoryView(parts: IPanelParts): React.ReactElement {
-  const { history, monitor, trans } = parts;
+/** The day that it is; drawn again when it is another. */
+function useToday(): string {
+  const [, draw] = React.useState(() => dayOf(new Date()));
+  React.useEffect(() => {
+    const timer = setInterval(() => draw(dayOf(new Date())), DAY_CHECK);
+    return () => clearInterval(timer);
+  }, []);
+  return dayOf(new Date());
+}
+
+/** Where the focus is: in a row, or after so many rows. */
+interface IFocusPlace {
+  row: string;
+  place: number;
+}
+
+/** The rows that are in an element. */
+function rowsIn(element: HTMLElement | null): HTMLElement[] {
+  return [...(element?.querySelectorAll<HTMLElement>('.jp-bookstore-version') ?? [])];
+}
+
+function focusPlace(view: HTMLElement, focused: Element): IFocusPlace {
+  const own = focused.closest('.jp-bookstore-row')?.querySelector<HTMLElement>('[data-row]');
+  const elsewhere = focused.closest<HTMLElement>('[data-back-to]')?.dataset.backTo;
+  const place = rowsIn(view).filter(
+    row => row !== own && row.compareDocumentPosition(focused) & Node.DOCUMENT_POSITION_FOLLOWING
+  ).length;
+  return { row: own?.dataset.row ?? elsewhere ?? '', place };
+}
+
+/** Where the focus goes from a place that is gone. */
+function focusTarget(view: HTMLElement, { row, place }: IFocusPlace): HTMLElement | null {
+  const rows = rowsIn(view);
+  // A pinned version stands in two places; unpinned, it is the next one's turn in the upper one.
+  const same = row.startsWith(ABOVE)
+    ? []
+    : rows.filter(other => other.dataset.row?.slice(1) === row.slice(1));
+  return (
+    rows.find(other => other.dataset.row === row) ??
+    same.find(other => other.tabIndex === 0) ??
+    same[0] ??
+    rows[Math.min(place, rows.length - 1)] ??
+    view.querySelector<HTMLElement>('.jp-bookstore-list, .jp-bookstore-state button')
+  );
+}
+
+/**
+ * Keep the focus in the view when what has it goes away: a browser would put it nowhere, and whoever uses the keyboard
+ * would have to begin at the top of the page.
+ */
+function useKeptFocus() {
+  const view = React.useRef<HTMLDivElement>(null);
+  const held = React.useRef<IFocusPlace | null>(null);
+  const keepFocus = React.useCallback(() => {
+    const node = view.current;
+    const active = document.activeElement;
+    if (node === null || held.current === null) {
+      return;
+    }
+    if (active !== null && active !== node && node.contains(active)) {
+      held.current = focusPlace(node, active);
+    } else if (active === null || active === document.body || active === node) {
+      // The view itself keeps the focus until there is something in it again.
+      (focusTarget(node, held.current) ?? node).focus();
+    }
+  }, []);
+  const onFocus = React.useCallback((event: React.FocusEvent<HTMLElement>) => {
+    if (event.target !== view.current) {
+      held.current = focusPlace(view.current!, event.target);
+    }
+  }, []);
+  const onBlur = React.useCallback((event: React.FocusEvent<HTMLElement>) => {
+    // What is not left in favour of something else stays the one: the window may only be in the background.
+    if (document.activeElement !== event.target) {
+      held.current = null;
+    }
+  }, []);
+  React.useLayoutEffect(keepFocus);
+  return { keepFocus, attributes: { ref: view, onFocus, onBlur, tabIndex: -1 } };
+}
+
+function HistoryView(props: IPanelParts): React.ReactElement {
+  const { history, monitor, trans } = props;
   useSignal(history.changed);
   useSignal(monitor.changed);
+  const { keepFocus, attributes } = useKeptFocus();
+  const [word, setWord] = React.useState<IWord | null>(null);
+  const say = React.useCallback(
+    (text: string) => {
+      const { comparing, path } = history;
+      setWord(text === '' ? null : { text, path, comparing });
+    },
+    [history]
+  );
+  const parts = { ...props, say, keepFocus };
+  const isValid = word?.path === history.path && word.comparing === history.comparing;
   const file = PathExt.basename(history.path);
   return (
-    <div className="jp-bookstore-view">
+    <div className="jp-bookstore-view" {...attributes}>
       <div className="jp-bookstore-header">
         <h2 title={history.path}>{file === '' ? trans.__('History') : file}</h2>
         {history.path !== '' && (
@@ -126,7 +238,7 @@ function HistoryView(parts: IPanelParts): React.ReactElement {
         )}
       </div>
       <Banner {...parts} />
-      <Comparing {...parts} />
+      <Comparing {...parts} word={isValid ? word.text : ''} />
       <Body {...parts} />
     </div>
   );
@@ -155,6 +267,9 @@ function Banner({ history, monitor, trans }: IPanelParts): React.ReactElement {
   } else if (history.error !== null && history.phase === 'ready') {
     texts.push(history.error.message, failureHint(history.error, trans));
   }
+  if (isLeftOut(history) && history.versions.length > 0) {
+    texts.push(trans.__('New saves of this file do not become versions.'), leftOutHint(trans));
+  }
   return (
     <div
       className="jp-bookstore-banner"
@@ -169,26 +284,56 @@ function Banner({ history, monitor, trans }: IPanelParts): React.ReactElement {
   );
 }
 
-/** That another version is to be chosen. */
-function Comparing({ history, locale, trans }: IPanelParts): React.ReactElement | null {
+/** Whether the path is known to be one whose saves do not become versions. */
+function isLeftOut(history: HistoryModel): boolean {
+  return history.phase === 'ready' && history.isArchived === false;
+}
+
+function leftOutHint(trans: TranslationBundle): string {
+  return trans.__(
+    'The setting archive_globs leaves it out: add a pattern that matches its path, and restart Jupyter.'
+  );
+}
+
+/** That another version is to be chosen, or why the choice led to nothing. */
+function Comparing(props: IViewParts & { word: string }): React.ReactElement {
+  const { history, locale, say, trans, word } = props;
   const version = history.comparing;
-  return version === null ? null : (
-    <div className="jp-bookstore-banner" role="status">
-      <p>{trans.__('Choose the version to compare “%1” with.', versionName(version, locale))}</p>
-      <button
-        type="button"
-        className="jp-bookstore-action"
-        onClick={() => {
-          history.comparing = null;
-        }}
-      >
-        {trans.__('Cancel')}
-      </button>
+  const cancel = () => {
+    say('');
+    history.comparing = null;
+  };
+  // What screen readers listen to is there before anything is said.
+  return (
+    <div role="status">
+      {(version !== null || word !== '') && (
+        <div
+          className="jp-bookstore-banner"
+          data-back-to={version === null ? undefined : `${EITHER}${idOf(version)}`}
+          onKeyDown={event => {
+            if (event.key === 'Escape') {
+              cancel();
+            }
+          }}
+        >
+          {version !== null && (
+            <p>
+              {trans.__('Choose the version to compare “%1” with.', versionName(version, locale))}
+            </p>
+          )}
+          {word !== '' && <p>{word}</p>}
+          {version !== null && (
+            <button type="button" className="jp-bookstore-action" onClick={cancel}>
+              {trans.__('Cancel')}
+            </button>
+          )}
+        </div>
+      )}
     </div>
   );
 }
 
-function Body(parts: IPanelParts): React.ReactElement {
+function Body(parts: IViewParts): React.ReactElement {
   const { history, monitor, trans } = parts;
   if (monitor.features?.archive_valid === false) {
     const problem = monitor.status?.problems[0];
@@ -237,7 +382,15 @@ function Body(parts: IPanelParts): React.ReactElement {
         </State>
       );
     case 'ready':
-      return history.versions.length === 0 && !history.hasMore ? (
+      if (history.versions.length > 0 || history.hasMore) {
+        return <VersionList {...parts} />;
+      }
+      return isLeftOut(history) ? (
+        <State name="left-out" title={trans.__('This file is not archived')}>
+          <p>{trans.__('Its saves do not become versions.')}</p>
+          <p>{leftOutHint(trans)}</p>
+        </State>
+      ) : (
         <State name="empty" title={trans.__('No versions yet')}>
           <p>{trans.__('Save the document: each save becomes a version.')}</p>
           <p>
@@ -246,8 +399,6 @@ function Body(parts: IPanelParts): React.ReactElement {
             )}
           </p>
         </State>
-      ) : (
-        <VersionList {...parts} />
       );
   }
 }
@@ -288,26 +439,35 @@ function Retry({ history, monitor, trans }: IPanelParts): React.ReactElement {
 }
 
 /** The rows; one of them can be reached by Tab, the others by the arrow keys. */
-function VersionList(parts: IPanelParts): React.ReactElement {
-  const { history, locale, trans } = parts;
+function VersionList(parts: IViewParts): React.ReactElement {
+  const { history, keepFocus, locale, trans } = parts;
   const list = React.useRef<HTMLDivElement>(null);
   const [active, setActive] = React.useState('');
   const [expanded, setExpanded] = React.useState('');
+  const today = useToday();
   const days = React.useMemo(
-    () => byDay(history.versions, new Date(), locale, trans),
-    [history.versions, locale, trans]
+    () => byDay(history.versions, today, locale, trans),
+    [history.versions, today, locale, trans]
   );
   const latest = React.useRef(parts);
   latest.current = parts;
+  // A row folds without the rest being drawn.
+  React.useLayoutEffect(keepFocus);
 
   const choose = React.useCallback((row: string, version: IVersion) => {
-    const { compare, history } = latest.current;
+    const { compare, history, say, trans } = latest.current;
     const comparing = history.comparing;
     setActive(row);
     history.selected = idOf(version);
+    say('');
     if (comparing === null) {
       setExpanded(shown => (shown === row ? '' : row));
-    } else if (idOf(comparing) !== idOf(version) && !version.is_delete_marker) {
+    } else if (idOf(comparing) === idOf(version)) {
+      history.comparing = null;
+      say(trans.__('That is the same version: nothing is compared.'));
+    } else if (version.is_delete_marker) {
+      say(trans.__('A delete marker has no content: choose another version.'));
+    } else {
       history.comparing = null;
       compare(comparing, version);
     }
@@ -346,11 +506,12 @@ function VersionList(parts: IPanelParts): React.ReactElement {
 
   const onKeyDown = (event: React.KeyboardEvent) => {
     if (event.key === 'Escape') {
+      parts.say('');
       history.comparing = null;
       setExpanded('');
       return;
     }
-    const rows = [...(list.current?.querySelectorAll<HTMLElement>('.jp-bookstore-version') ?? [])];
+    const rows = rowsIn(list.current);
     const place = rows.indexOf(event.target as HTMLElement);
     const target = place < 0 ? undefined : targetOf(event.key, place, rows.length);
     if (target === undefined) {
@@ -365,7 +526,7 @@ function VersionList(parts: IPanelParts): React.ReactElement {
   };
 
   return (
-    <div className="jp-bookstore-list" ref={list} onKeyDown={onKeyDown}>
+    <div className="jp-bookstore-list" ref={list} tabIndex={-1} onKeyDown={onKeyDown}>
       {history.pinned.length > 0 && (
         <section className="jp-bookstore-pinned" aria-label={trans.__('Pinned')}>
           <h3 className="jp-bookstore-day">{trans.__('Pinned')}</h3>
@@ -374,7 +535,9 @@ function VersionList(parts: IPanelParts): React.ReactElement {
       )}
       {days.map(day => (
         <section key={day.id} aria-label={day.title}>
-          <h3 className="jp-bookstore-day">{day.title}</h3>
+          <h3 className="jp-bookstore-day" title={day.title}>
+            {day.title}
+          </h3>
           <ul>{day.versions.map(version => rowOf(BELOW, version))}</ul>
         </section>
       ))}
@@ -414,10 +577,10 @@ function More(
 ): React.ReactElement | null {
   const { history, list, trans } = props;
   const end = React.useRef<HTMLDivElement>(null);
-  const count = history.versions.length;
+  const { hasMore, isLoadingMore, pages } = history;
   const failed = history.error !== null;
   React.useEffect(() => {
-    if (end.current === null || failed) {
+    if (end.current === null || failed || isLoadingMore) {
       return;
     }
     const observer = new IntersectionObserver(
@@ -430,9 +593,9 @@ function More(
     );
     observer.observe(end.current);
     return () => observer.disconnect();
-    // After each page it may still be near: it is looked at anew.
-  }, [history, list, count, failed]);
-  if (!history.hasMore) {
+    // After each answer it may still be near, however many versions came: it is looked at anew.
+  }, [history, list, hasMore, isLoadingMore, pages, failed]);
+  if (!hasMore) {
     return null;
   }
   return (
@@ -473,6 +636,10 @@ const VersionRow = React.memo((props: IRowProps): React.ReactElement => {
   const reason = reasonText(version, trans);
   const details = React.useId();
   const isAbove = row.startsWith(ABOVE);
+  const clock = isAbove ? dayAndMinute(time, locale) : timeOfDay(time, locale);
+  const size = version.is_delete_marker ? '' : humanSize(version.size, locale);
+  const isMarked = version.label?.pinned === true && !isAbove;
+  const pinned = isMarked ? trans.__('Pinned') : '';
   return (
     <li className="jp-bookstore-row" data-version-id={version.version_id}>
       <button
@@ -481,22 +648,21 @@ const VersionRow = React.memo((props: IRowProps): React.ReactElement => {
         data-row={row}
         aria-expanded={isExpanded}
         aria-controls={isExpanded ? details : undefined}
+        aria-label={[clock, version.user, size, pinned, name, reason].filter(Boolean).join(', ')}
         tabIndex={props.isReachable ? 0 : -1}
         title={dayAndTime(time, locale)}
         onClick={() => props.choose(row, version)}
         onContextMenu={() => props.select(row, version)}
         onFocus={() => props.select(row, version)}
       >
-        <span className="jp-bookstore-time">
-          {isAbove ? dayAndMinute(time, locale) : timeOfDay(time, locale)}
-        </span>
-        {version.user !== '' && <span className="jp-bookstore-user">{version.user}</span>}
-        {!version.is_delete_marker && (
-          <span className="jp-bookstore-size">{humanSize(version.size, locale)}</span>
+        <span className="jp-bookstore-time">{clock}</span>
+        {version.user !== '' && (
+          <span className="jp-bookstore-user" title={version.user}>
+            {version.user}
+          </span>
         )}
-        {version.label?.pinned && !isAbove && (
-          <pinIcon.react tag="span" className="jp-bookstore-pin" title={trans.__('Pinned')} />
-        )}
+        {size !== '' && <span className="jp-bookstore-size">{size}</span>}
+        {isMarked && <pinIcon.react tag="span" className="jp-bookstore-pin" title={pinned} />}
         {name !== '' && <span className="jp-bookstore-name">{name}</span>}
         {reason !== '' && <span className="jp-bookstore-reason">{reason}</span>}
       </button>

@@ -1,7 +1,7 @@
 import { MainAreaWidget } from '@jupyterlab/apputils';
 import { Widget } from '@lumino/widgets';
 
-import { Presenter } from './presenter';
+import { FAILED, Presenter } from './presenter';
 import { pause, trans, until } from './testing/doubles';
 
 function make(): MainAreaWidget {
@@ -28,6 +28,20 @@ describe('in JupyterLab', () => {
     expect(document.querySelector('.jp-Dialog')).toBeNull();
   });
 
+  it('is made anew where it only told that it failed', () => {
+    presenter.show('three', () => {
+      const failed = make();
+      failed.addClass(FAILED);
+      return failed;
+    });
+    const failed = widgets[widgets.length - 1];
+    const maker = jest.fn(make);
+    presenter.show('three', maker);
+    expect(maker).toHaveBeenCalledTimes(1);
+    expect(failed.isDisposed).toBe(true);
+    widgets.splice(widgets.indexOf(failed), 1);
+  });
+
   it('stays while a question is asked', () => {
     const then = jest.fn();
     presenter.leave(then);
@@ -48,6 +62,7 @@ describe('in Notebook', () => {
     expect(shell.add).not.toHaveBeenCalled();
     await until(() => dialogs()[0].textContent?.includes('A version') === true, 'the title');
     expect(dialogs()[0].contains(shown.node)).toBe(true);
+    expect(dialogs()[0].getAttribute('aria-label')).toBe('A version');
 
     const then = jest.fn(() => expect(dialogs().length).toBeLessThanOrEqual(1));
     presenter.leave(then);

@@ -9,6 +9,9 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Widget } from '@lumino/widgets';
 import { Panel } from '@lumino/widgets';
 
+/** What is marked so shows no more than that it failed, and is made anew when it is asked for again. */
+export const FAILED = 'jp-bookstore-failed';
+
 /** The body of the dialog, which is as large as the window allows. */
 class Frame extends Panel {
   constructor(child: Widget) {
@@ -33,7 +36,9 @@ export class Presenter {
       return;
     }
     for (const widget of this._labShell.widgets('main')) {
-      if (widget.id === id) {
+      if (widget.id === id && widget.hasClass(FAILED)) {
+        widget.dispose();
+      } else if (widget.id === id) {
         this._labShell.activateById(id);
         return;
       }
@@ -58,6 +63,7 @@ export class Presenter {
       hasClose: true
     });
     dialog.addClass('jp-bookstore-over');
+    dialog.node.setAttribute('aria-label', widget.title.label);
     this._dialog = dialog;
     void dialog.launch().finally(() => {
       dialog.dispose();

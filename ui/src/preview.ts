@@ -18,6 +18,7 @@ import { ApiError } from './api';
 import { historyIcon } from './icons';
 import type { IVersion } from './interfaces';
 import { versionName } from './labels';
+import { FAILED } from './presenter';
 
 /** What a preview works with. */
 export interface IPreviewParts {
@@ -98,6 +99,7 @@ export function makePreview(
 ): MainAreaWidget<Panel> {
   const panel = new Panel();
   panel.addClass('jp-bookstore-preview');
+  holdForms(panel);
   const widget = new MainAreaWidget({ content: panel, reveal: fill(panel, path, version, parts) });
   const name = versionName(version, parts.locale);
   widget.title.label = `${PathExt.basename(path)} · ${name}`;
@@ -116,22 +118,49 @@ async function fill(
   parts: IPreviewParts
 ): Promise<void> {
   panel.addWidget(notice(parts.trans.__('A version, to be read only. Nothing in it runs.')));
+  let shown: Widget;
   try {
     const content =
       PathExt.extname(version.path || path) === '.ipynb'
         ? parsedNotebook(await parts.api.text(path, version.version_id))
         : null;
-    panel.addWidget(
-      (content === null ? null : staticNotebook(content, parts)) ?? pageOf(path, version, parts)
-    );
+    if (panel.isDisposed) {
+      return;
+    }
+    shown =
+      (content === null ? null : staticNotebook(content, parts)) ?? pageOf(path, version, parts);
   } catch (error) {
-    panel.addWidget(
-      notice(
-        error instanceof Error ? error.message : String(error),
-        error instanceof ApiError ? failureHint(error, parts.trans) : ''
-      )
-    );
+    shown = failureOf(error, parts.trans);
   }
+  addIfOpen(panel, shown);
+}
+
+/** Add a widget to a panel that may have been closed meanwhile. */
+export function addIfOpen(panel: Panel, widget: Widget): void {
+  if (panel.isDisposed) {
+    widget.dispose();
+  } else {
+    panel.addWidget(widget);
+    if (widget.hasClass(FAILED)) {
+      panel.parent?.addClass(FAILED);
+    }
+  }
+}
+
+/** What is shown in place of what could not be had. */
+export function failureOf(error: unknown, trans: TranslationBundle): Widget {
+  const widget = notice(
+    error instanceof Error ? error.message : String(error),
+    error instanceof ApiError ? failureHint(error, trans) : ''
+  );
+  widget.addClass(FAILED);
+  widget.node.setAttribute('role', 'alert');
+  return widget;
+}
+
+/** Forms in what others wrote lead nowhere: sent, they would take the whole page away, with all that is not saved. */
+export function holdForms(widget: Widget): void {
+  widget.node.addEventListener('submit', event => event.preventDefault(), true);
 }
 
 /** Lines of text above, or instead of, what is shown. */
@@ -151,7 +180,7 @@ function pageOf(path: string, version: IVersion, parts: IPreviewParts): Widget {
   const frame = new IFrame({ sandbox: [] });
   frame.addClass('jp-bookstore-page');
   frame.title.label = path;
-  frame.url = parts.api.viewPageUrl(path, version.version_id);
+  frame.url = parts.api.viewPageUrl(path, version.version_id, true);
   const page = frame.node.querySelector('iframe');
   if (page !== null) {
     page.title = path;
@@ -192,6 +221,8 @@ function staticNotebook(content: INotebookContent, parts: IPreviewParts): Static
     translator: parts.translator
   });
   notebook.model = model;
+  // It scrolls: the keyboard has to reach it.
+  notebook.outerNode.tabIndex = 0;
   notebook.disposed.connect(() => model.dispose());
   return notebook;
 }

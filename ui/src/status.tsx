@@ -5,14 +5,17 @@
 import { Dialog, ReactWidget, showDialog, UseSignal } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { LabIcon } from '@jupyterlab/ui-components';
+import type { ISignal } from '@lumino/signaling';
+import { Signal } from '@lumino/signaling';
 import * as React from 'react';
 
+import { ApiError } from './api';
 import type { BookstoreApi } from './api';
 import { failureHint, paragraphs, showFailure } from './dialogs';
+import type { Documents } from './documents';
 import { dayAndTime, timeOfDay } from './format';
-import type { Follower } from './follow';
+import type { Follower, IInFront } from './follow';
 import { archivedIcon, troubleIcon, waitingIcon } from './icons';
-import type { ILastVersion, IVersion } from './interfaces';
 import type { ArchiveMonitor } from './monitor';
 
 /** What the item shows. */
@@ -20,18 +23,18 @@ export interface IShown {
   icon: LabIcon;
   text: string;
   title: string;
+  /** What is spoken when it becomes so: without a time or a number, which would be spoken at each save. */
+  spoken: string;
 }
 
 /**
  * What is to be shown of the archive's state.
  *
- * @param newest - Of the document in front, if its history is known.
- * @param path - Of the document in front; empty for none.
+ * @param inFront - What is known of the document in front.
  */
 export function shownState(
   monitor: Pick<ArchiveMonitor, 'state' | 'status' | 'error'>,
-  newest: Pick<IVersion, 'saved_at' | 'last_modified' | 'version_id'> | null,
-  path: string,
+  inFront: IInFront,
   locale: string,
   trans: TranslationBundle
 ): IShown {
@@ -40,71 +43,78 @@ export function shownState(
   const count = trans._n('%1 save waits', '%1 saves wait', waiting, waiting);
   switch (monitor.state) {
     case 'off':
-      return {
-        icon: waitingIcon,
-        text: trans.__('Not archived'),
-        title: problemText(monitor, trans)
-      };
+      return notArchived(problemText(monitor, trans), trans);
     case 'trouble':
       return {
         icon: troubleIcon,
         text: waiting > 0 ? count : trans.__('Archive: trouble'),
-        title: problemText(monitor, trans)
+        title: problemText(monitor, trans),
+        spoken: trans.__('Archive: trouble')
       };
     case 'waiting':
       return {
         icon: waitingIcon,
         text: count,
-        title: trans.__('On the way to %1', status?.destination ?? '')
+        title: trans.__('On the way to %1', status?.destination ?? ''),
+        spoken: trans.__('Saves are on their way')
       };
     case 'ok':
-      return archived(status?.last_version ?? null, newest, path, locale, trans);
+      return archived(status?.destination ?? '', inFront, locale, trans);
     case 'away':
-      return {
-        icon: troubleIcon,
-        text: trans.__('Archive: no answer'),
-        title: monitor.error?.message ?? ''
-      };
+      return named(troubleIcon, trans.__('Archive: no answer'), monitor.error?.message ?? '');
     default:
-      return {
-        icon: waitingIcon,
-        text: trans.__('Archive: not known'),
-        title: monitor.error?.message ?? ''
-      };
+      return named(waitingIcon, trans.__('Archive: not known'), monitor.error?.message ?? '');
   }
 }
 
+function named(icon: LabIcon, text: string, title: string): IShown {
+  return { icon, text, title, spoken: text };
+}
+
+function notArchived(why: string, trans: TranslationBundle): IShown {
+  return named(waitingIcon, trans.__('Not archived'), why);
+}
+
 function archived(
-  last: ILastVersion | null,
-  newest: Pick<IVersion, 'saved_at' | 'last_modified' | 'version_id'> | null,
-  path: string,
+  destination: string,
+  inFront: IInFront,
   locale: string,
   trans: TranslationBundle
 ): IShown {
-  let saved = '';
-  let version: string | null = null;
-  if (newest !== null) {
-    saved = newest.saved_at || newest.last_modified;
-    version = newest.version_id;
+  const why = whyNotArchived(inFront, trans);
+  if (why !== '') {
+    return notArchived(why, trans);
   }
-  // Told with the state, it is there before the history is.
-  if (last !== null && last.path === path && (saved === '' || last.saved_at > saved)) {
-    saved = last.saved_at;
-    version = last.version_id;
-  }
-  const time = new Date(saved);
-  if (saved === '' || Number.isNaN(time.getTime())) {
-    return {
-      icon: archivedIcon,
-      text: trans.__('Archive: ready'),
-      title: trans.__('Each save becomes a version.')
-    };
+  const { isArchived, newest } = inFront;
+  const time = new Date(newest?.saved_at ?? '');
+  if (newest === null || Number.isNaN(time.getTime())) {
+    return named(
+      archivedIcon,
+      trans.__('Archive: ready'),
+      isArchived === true ? trans.__('Each save becomes a version.') : destination
+    );
   }
   return {
     icon: archivedIcon,
     text: trans.__('Archived %1', timeOfDay(time, locale)),
-    title: trans.__('Saved %1, version %2', dayAndTime(time, locale), version ?? '')
+    title: trans.__('Saved %1, version %2', dayAndTime(time, locale), newest.version_id ?? ''),
+    spoken: trans.__('Archived')
   };
+}
+
+/** Why saves of the document in front become no versions; empty where they do, or it is not known. */
+function whyNotArchived(
+  { isArchived, isElsewhere }: Pick<IInFront, 'isArchived' | 'isElsewhere'>,
+  trans: TranslationBundle
+): string {
+  if (isElsewhere) {
+    return trans.__(
+      'The document is on another drive: only the files of this Jupyter server are archived.'
+    );
+  }
+  return isArchived === false
+    ? trans.__('archive_globs leaves the document out: its saves become no versions.')
+    : '';
 }
 
 function problemText(monitor: Pick<ArchiveMonitor, 'status'>, trans: TranslationBundle): string {
@@ -117,7 +127,8 @@ function problemText(monitor: Pick<ArchiveMonitor, 'status'>, trans: Translation
 /** What the item works with. */
 export interface IStatusParts {
   api: BookstoreApi;
-  follower: Pick<Follower, 'newest' | 'newestChanged' | 'path'>;
+  documents: Pick<Documents, 'current' | 'path'>;
+  follower: Pick<Follower, 'inFront' | 'inFrontChanged'>;
   monitor: ArchiveMonitor;
   locale: string;
   trans: TranslationBundle;
@@ -130,36 +141,60 @@ export class StatusItem extends ReactWidget {
     this.addClass('jp-bookstore-status-item');
   }
 
+  /** Whether it is wanted: JupyterLab's status bar asks, and shows or hides its items by the answer. */
+  get isActive(): boolean {
+    return this._isActive;
+  }
+
+  set isActive(value: boolean) {
+    this._isActive = value;
+    this.setHidden(!value);
+    this._activeStateChanged.emit();
+  }
+
+  /** Emitted when it is wanted or is not any more. */
+  get activeStateChanged(): ISignal<this, void> {
+    return this._activeStateChanged;
+  }
+
   render(): React.ReactElement {
     const { follower, monitor } = this._parts;
     return (
       <UseSignal signal={monitor.changed}>
-        {() => <UseSignal signal={follower.newestChanged}>{() => this._button()}</UseSignal>}
+        {() => <UseSignal signal={follower.inFrontChanged}>{() => this._content()}</UseSignal>}
       </UseSignal>
     );
   }
 
-  private _button(): React.ReactElement {
+  private _content(): React.ReactElement {
     const { follower, locale, monitor, trans } = this._parts;
-    const shown = shownState(monitor, follower.newest, follower.path, locale, trans);
+    const shown = shownState(monitor, follower.inFront, locale, trans);
     return (
-      <button
-        type="button"
-        className="jp-bookstore-status"
-        data-state={monitor.state}
-        title={shown.title}
-        onClick={() => void showState(this._parts)}
-      >
-        <shown.icon.react tag="span" className="jp-bookstore-status-icon" />
-        <span role="status">{shown.text}</span>
-      </button>
+      <>
+        <button
+          type="button"
+          className="jp-bookstore-status"
+          data-state={monitor.state}
+          title={shown.title}
+          onClick={() => void showState(this._parts)}
+        >
+          <shown.icon.react tag="span" className="jp-bookstore-status-icon" />
+          <span>{shown.text}</span>
+        </button>
+        <span className="jp-bookstore-sr-only" role="status">
+          {shown.spoken}
+        </span>
+      </>
     );
   }
+
+  private readonly _activeStateChanged = new Signal<this, void>(this);
+  private _isActive = true;
 }
 
 /** Tell the archive's whole state, and what can be done. */
 export async function showState(parts: Omit<IStatusParts, 'follower'>): Promise<void> {
-  const { api, locale, monitor, trans } = parts;
+  const { api, documents, locale, monitor, trans } = parts;
   await monitor.refresh();
   const status = monitor.status;
   if (monitor.error !== null || status === null) {
@@ -182,11 +217,16 @@ export async function showState(parts: Omit<IStatusParts, 'follower'>): Promise<
     [trans.__('Last version'), status.last_version?.path ?? ''],
     [trans.__('Archived at'), when(status.last_version?.archived_at ?? null)]
   ];
+  const why = status.state === 'off' ? '' : whyNotArchived(await inFrontOf(api, documents), trans);
   const flush = Dialog.createButton({ label: trans.__('Ship Now') });
   const result = await showDialog({
-    title: stateTitle(status.state, trans),
+    title:
+      status.state === 'ok' && why !== ''
+        ? trans.__('The document in front is not archived')
+        : stateTitle(status.state, trans),
     body: (
       <div className="jp-bookstore-dialog">
+        {why !== '' && <p>{why}</p>}
         {[...status.problems, ...status.warnings].map(problem => (
           <div className="jp-bookstore-problem" key={problem.message}>
             <p>{problem.message}</p>
@@ -214,6 +254,27 @@ export async function showState(parts: Omit<IStatusParts, 'follower'>): Promise<
       await showFailure(trans.__('The saves could not be shipped'), error, trans);
     }
     monitor.notice();
+  }
+}
+
+/** Ask whether the document in front is archived. */
+async function inFrontOf(
+  api: BookstoreApi,
+  documents: Pick<Documents, 'current' | 'path'>
+): Promise<Pick<IInFront, 'isArchived' | 'isElsewhere'>> {
+  const { current, path } = documents;
+  if (path === '') {
+    return { isArchived: null, isElsewhere: current !== null };
+  }
+  try {
+    const page = await api.versions(path, 1);
+    return { isArchived: page.is_archived, isElsewhere: false };
+  } catch (error) {
+    if (!(error instanceof ApiError)) {
+      throw error;
+    }
+    // The state, which is shown, tells why the archive does not answer.
+    return { isArchived: null, isElsewhere: false };
   }
 }
 

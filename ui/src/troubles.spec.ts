@@ -3,7 +3,7 @@ import { Signal } from '@lumino/signaling';
 
 import type { IArchiveStatus } from './interfaces';
 import type { State } from './monitor';
-import { makeStatus, trans } from './testing/doubles';
+import { Gate, makeStatus, pause, trans } from './testing/doubles';
 import { Troubles } from './troubles';
 
 class FakeMonitor {
@@ -23,10 +23,34 @@ let monitor: FakeMonitor;
 let troubles: Troubles;
 const shown = () => Notification.manager.notifications.map(({ type, message }) => [type, message]);
 
-beforeEach(() => {
+beforeEach(async () => {
   Notification.manager.dismiss();
   monitor = new FakeMonitor();
   troubles = new Troubles(monitor as never, trans);
+  await pause();
+});
+
+it('says nothing before it is known whether it is to, and then what still holds', async () => {
+  const gate = new Gate();
+  monitor = new FakeMonitor();
+  troubles = new Troubles(monitor as never, trans, gate.passed);
+  monitor.tell('trouble', 'Denied');
+  await pause();
+  expect(shown()).toEqual([]);
+  gate.open();
+  await pause();
+  expect(shown()).toEqual([['warning', 'It is Denied.\nDo this.']]);
+});
+
+it('says nothing at all where it turns out that it is to be silent', async () => {
+  const gate = new Gate();
+  monitor = new FakeMonitor();
+  troubles = new Troubles(monitor as never, trans, gate.passed);
+  monitor.tell('trouble', 'Denied');
+  troubles.isAnnouncing = false;
+  gate.open();
+  await pause();
+  expect(shown()).toEqual([]);
 });
 
 it('says a trouble once, with the next step, until it is over', () => {

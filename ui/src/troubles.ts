@@ -12,11 +12,18 @@ const OVER_STAYS = 4000;
 
 /** Says once that the archive is in trouble, and that it is over. */
 export class Troubles {
+  /**
+   * @param settled - Kept once it is known whether anything is to be said; until then nothing is.
+   */
   constructor(
     private readonly _monitor: ArchiveMonitor,
-    private readonly _trans: TranslationBundle
+    private readonly _trans: TranslationBundle,
+    settled: Promise<void> = Promise.resolve()
   ) {
-    _monitor.changed.connect(this._onChanged, this);
+    void settled.then(() => {
+      _monitor.changed.connect(this._onChanged, this);
+      this._onChanged();
+    });
   }
 
   /** Whether it is said. */

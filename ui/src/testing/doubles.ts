@@ -79,6 +79,7 @@ export function makeAbout(
       ...features
     },
     s3_bucket: 'bucket',
+    workspace_clonable: true,
     archive: makeStatus(archive)
   };
 }
@@ -171,6 +172,9 @@ export class FakeHistory {
   /** What a request meets first; returns an answer instead of the page, or nothing. */
   before: (asked: IAsked) => unknown = () => undefined;
 
+  /** Whether saves of the path become versions. */
+  isArchived = true;
+
   private async _page({ method, place, query, body }: IAsked): Promise<unknown> {
     const said = await this.before({ method, place, query, body });
     if (said !== undefined) {
@@ -191,7 +195,8 @@ export class FakeHistory {
   }
 
   private _told(versions: IVersion[], cursor: string | null): IHistoryPage {
-    return { path: 'a.ipynb', key: 'archive/a.ipynb', versions, cursor };
+    const is_archived = this.isArchived;
+    return { path: 'a.ipynb', key: 'archive/a.ipynb', versions, cursor, is_archived };
   }
 }
 
@@ -232,10 +237,21 @@ export class FakeContext {
   readonly saveState = new Signal<this, string>(this);
   readonly disposed = new Signal<this, void>(this);
   readonly contentsModel = { type: 'notebook', last_modified: '2026-11-20T10:00:00Z' };
+  isDisposed = false;
+  /** What was typed. */
+  typed = 'a text';
   readonly model = {
     dirty: false,
-    toJSON: () => ({ cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 }),
-    toString: () => 'a text'
+    fromString: (text: string) => {
+      this.typed = text;
+    },
+    toJSON: () => ({
+      cells: [{ cell_type: 'code', source: this.typed }],
+      metadata: {},
+      nbformat: 4,
+      nbformat_minor: 5
+    }),
+    toString: () => this.typed
   };
 
   save = jest.fn(async () => {
@@ -280,6 +296,7 @@ export class FakeShell {
   };
 
   readonly contents = {
+    get: jest.fn(() => Promise.resolve({})),
     driveName: (path: string) => (path.includes(':') ? path.slice(0, path.indexOf(':')) : ''),
     localPath: (path: string) => path.slice(path.indexOf(':') + 1)
   };
