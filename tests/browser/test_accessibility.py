@@ -18,7 +18,7 @@ NEW = notebook(markdown("# Sales"), code("print('new')", printed("new\n")))
 GRAVE = ("serious", "critical")
 
 #: Drawn by JupyterLab and nbdime inside of our parts: their editors, outputs, prompts and buttons.
-OTHERS = [".cm-editor", ".jp-Cell", ".jp-Notebook-diff", "jp-toolbar", ".jp-Toolbar", ".jp-WindowedPanel-outer"]
+OTHERS = [".cm-editor", ".jp-Cell", ".jp-Notebook-diff", "jp-toolbar", ".jp-Toolbar"]
 
 
 def check(page: Any, *parts: str) -> None:

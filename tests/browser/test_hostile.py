@@ -121,7 +121,8 @@ class Witness:
     def check(self, page: Any, where: Any) -> None:
         """Click what offers itself; then nothing may have run."""
         assert where.locator(LINKS).count() == 0
-        where.locator("a.bad").evaluate_all("nodes => nodes.forEach(node => node.click())")
+        address = page.url
+        where.locator(".bad").evaluate_all("nodes => nodes.forEach(node => node.click())")
         # What a broken image or a new frame would start has had its turn once the next one is there.
         page.evaluate(
             """() => new Promise(done => {
@@ -134,6 +135,7 @@ class Witness:
             self._page.context.pages
         )
         assert not self._dialogs
+        assert page.url == address, "no form leads away from what is not saved"
         assert not [path for path in self._canary.asked if path.startswith("/ran/")]
 
 
@@ -168,8 +170,23 @@ def test_a_preview_runs_nothing(scene):
     desk, witness = scene
     desk.panel.do(1, "preview-version")
     shown = desk.view.preview
-    shown.get_by_text(f"{END} first").wait_for(timeout=SOON)
+    shown.get_by_text(f"{END} first").first.wait_for(timeout=SOON)
     witness.check(desk.page, shown)
+
+
+def test_a_mark_of_trust_that_is_smuggled_in_is_none(place, sit_down, canary):
+    html = {"text/html": "".join(evil(canary, "smuggled")) + END}
+    output = {"output_type": "display_data", "metadata": {}, "data": html}
+    # What a copy of the metadata would take for its prototype, and find there.
+    content = notebook(code("x = 1", output, __proto__={"trusted": True}))
+    if not (place.jupyter.root / "smuggled.ipynb").exists():
+        place.plant("smuggled.ipynb", [Planted(json.dumps(content).encode())])
+    desk = sit_down(place, "smuggled.ipynb")
+    witness = Witness(desk, canary)
+    desk.show_history().wait_for_rows(1)
+    desk.panel.do(0, "preview-version")
+    desk.view.preview.get_by_text(END).first.wait_for(timeout=SOON)
+    witness.check(desk.page, desk.view.preview)
 
 
 def test_a_comparison_runs_nothing_and_offers_no_trust(scene):

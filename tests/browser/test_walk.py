@@ -159,6 +159,34 @@ def test_what_was_typed_is_kept_as_a_version_before_a_restore(place, sit_down):
     assert desk.document.get_by_text("unsaved = 1").count() == 0
 
 
+def test_nothing_can_be_typed_while_a_version_is_restored(place, sit_down):
+    place.make("held.ipynb", OLD, NEW)
+    desk = sit_down(place, "held.ipynb")
+    panel = desk.show_history()
+    panel.wait_for_rows(2)
+    desk.type("\nunsaved = 1")
+    held: list[Any] = []
+    desk.page.route(
+        "**/api/contents/held.ipynb*",
+        lambda route: held.append(route) if route.request.method == "PUT" else route.continue_(),
+    )
+    panel.do(1, "restore-version")
+    desk.dialog.wait("Restore held.ipynb?").press("Save and Restore")
+    curtain = desk.page.locator(".jp-bookstore-curtain")
+    curtain.get_by_text("Restoring held.ipynb").wait_for(timeout=SOON)
+    until(lambda: held, desk.page)
+    editor = desk.document.locator(".jp-CodeCell .cm-content").first
+    editor.click(force=True)
+    desk.page.keyboard.insert_text("too late")
+    desk.page.keyboard.press("x")
+    assert editor.inner_text().endswith("unsaved = 1")
+    held[0].continue_()
+    waiting_for(desk, "print('old')")
+    curtain.wait_for(state="detached", timeout=SOON)
+    panel.wait_for_rows(4)
+    assert "unsaved = 1" in sources(place.bucket.versions("workspace/held.ipynb")[2])
+
+
 def test_a_file_that_was_changed_on_disk_is_not_written_over_unasked(place, sit_down, watch):
     watch.expected.append("409 (Conflict)")
     place.make("meanwhile.ipynb", OLD, NEW)

@@ -8,7 +8,12 @@ import { trans, until } from './testing/doubles';
 
 const hostile = '<img src=x onerror="window.ran = true"><script>window.ran = true</script>';
 const side = { path: 'a', version_id: 'v', size: 1500, sha256: 'abc', saved_at: '' };
-const parts = { locale: 'en', trans } as ICompareParts;
+const parts = {
+  editorServices: { factoryService: { newInlineEditor: () => undefined } },
+  locale: 'en',
+  rendermime: { clone: () => undefined },
+  trans
+} as unknown as ICompareParts;
 
 function compared(other: Partial<IComparison>): IComparison {
   return {
@@ -133,6 +138,25 @@ describe('a comparison', () => {
     expect(text).toContain('Cell 3 was changed: source, outputs');
     expect(node.querySelectorAll('.jp-bookstore-diff').length).toBe(2);
     expect(node.querySelector('img, script')).toBeNull();
+  });
+
+  it('that nbdime cannot show tells why, and the sources', async () => {
+    const base = { cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 };
+    const cell = { kind: 'added', index_before: null, index_after: 0, cell_type: 'code' } as const;
+    const changes = { changed: [], source_diff: '+x = 1', outputs_before: 0, outputs_after: 0 };
+    const node = await shown(
+      Promise.resolve(
+        compared({
+          kind: 'notebook',
+          base,
+          cells: [{ ...cell, ...changes }],
+          nbdime: [{ op: 'remove', key: 'nosuch' }]
+        })
+      )
+    );
+    await until(() => node.textContent?.includes('Cell 1 was added') === true);
+    expect(node.textContent).toContain('nbdime cannot show them (');
+    expect(node.querySelector('.jp-bookstore-diff')?.textContent).toBe('+x = 1\n');
   });
 
   it('of notebooks that differ in their bytes only says so', async () => {

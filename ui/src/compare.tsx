@@ -103,8 +103,12 @@ async function addNotebooks(
 ): Promise<void> {
   const { trans } = parts;
   if (!comparison.base) {
-    panel.addWidget(notice(trans.__('So much is different that only the sources are compared.')));
-    comparison.cells.forEach(cell => panel.addWidget(cellChange(cell, trans)));
+    addSources(
+      panel,
+      comparison,
+      trans.__('So much is different that only the sources are compared.'),
+      trans
+    );
     return;
   }
   if (comparison.nbdime.length === 0) {
@@ -118,14 +122,38 @@ async function addNotebooks(
   if (panel.isDisposed) {
     return;
   }
-  const diff = makeNotebookDiff(comparison.base, comparison.nbdime, {
-    editorFactory: parts.editorServices.factoryService.newInlineEditor,
-    rendermime: parts.rendermime.clone(),
-    translator: parts.translator
-  });
+  let diff: ReturnType<typeof makeNotebookDiff>;
+  try {
+    diff = makeNotebookDiff(comparison.base, comparison.nbdime, {
+      editorFactory: parts.editorServices.factoryService.newInlineEditor,
+      rendermime: parts.rendermime.clone(),
+      translator: parts.translator
+    });
+  } catch (error) {
+    // Keys that mean something else in JavaScript, for instance.
+    const why = error instanceof Error ? error.message : String(error);
+    addSources(
+      panel,
+      comparison,
+      trans.__('nbdime cannot show them (%1): only the sources are compared.', why),
+      trans
+    );
+    return;
+  }
   panel.addWidget(unchangedToggle(diff, trans));
   panel.addWidget(diff);
   await diff.init();
+}
+
+/** Compare what nbdime's widgets do not: cell by cell, what was typed. */
+function addSources(
+  panel: Panel,
+  comparison: IComparison,
+  why: string,
+  trans: TranslationBundle
+): void {
+  panel.addWidget(notice(why));
+  comparison.cells.forEach(cell => panel.addWidget(cellChange(cell, trans)));
 }
 
 /** A box to leave out what is the same on both sides. */
