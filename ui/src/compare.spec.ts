@@ -150,7 +150,7 @@ describe('a comparison', () => {
           kind: 'notebook',
           base,
           cells: [{ ...cell, ...changes }],
-          nbdime: [{ op: 'remove', key: 'nosuch' }]
+          nbdime: [{ op: 'patch', key: 'metadata', diff: [{ op: 'remove', key: 'nosuch' }] }]
         })
       )
     );
