@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import hashlib
 import os
 import shlex
@@ -22,6 +23,9 @@ BUCKET = "bookstore-demo"
 
 #: Lies in the place that comes before all others. It needs no environment, so that `bookstore doctor --config` can read
 #: it too, and holds no secret: that stands in the file of keys beside it.
+#: Beside the history's own buttons those of nbdime, which looks at checkpoints and git, and a question about news.
+_PAGE = {"disabledExtensions": {"nbdime-jupyterlab": True, "@jupyterlab/apputils-extension:announcements": True}}
+
 _CONFIG = '''\
 """The configuration of bookstore's demo; written anew at each start."""
 
@@ -199,6 +203,10 @@ class Layout:
             with os.fdopen(fd, "w", encoding="ascii") as f:
                 f.write(keys)
             self.config_file.write_text(config, encoding="ascii")
+            page = self.config / "labconfig" / "page_config.json"
+            if not page.exists():  # what somebody has changed there since stays
+                page.parent.mkdir(mode=0o700, exist_ok=True)
+                page.write_text(json.dumps(_PAGE), encoding="ascii")
 
     def claim_outbox(self) -> None:
         """Have the next server take what earlier ones left, also where the S3 server's port has changed since.

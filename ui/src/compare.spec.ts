@@ -35,7 +35,8 @@ async function shown(comparison: Promise<IComparison>): Promise<HTMLElement> {
   const widget = makeComparison(sides, () => comparison, [], parts);
   Widget.attach(widget, document.body);
   await until(() => widget.content.widgets.length > 1);
-  expect(widget.title.label).toBe('Compare a.ipynb');
+  expect(widget.title.caption).toBe('Compare a.ipynb');
+  expect(widget.title.label).toBe(`before ${hostile} → after`);
   return widget.content.node;
 }
 

@@ -45,8 +45,8 @@ export function makeComparison(
     content: panel,
     reveal: fill(panel, sides, compare, parts)
   });
-  widget.title.label = parts.trans.__('Compare %1', PathExt.basename(sides.path));
-  widget.title.caption = `${sides.before} → ${sides.after}`;
+  widget.title.label = `${sides.before} → ${sides.after}`;
+  widget.title.caption = parts.trans.__('Compare %1', PathExt.basename(sides.path));
   widget.title.icon = historyIcon;
   for (const button of buttons) {
     widget.toolbar.addItem(button.name, button.widget);

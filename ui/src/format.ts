@@ -56,7 +56,7 @@ export function timeOf(version: Pick<IVersion, 'saved_at' | 'last_modified'>): D
 
 /** The time of day, `14:05`. */
 export function timeOfDay(time: Date, locale: string): string {
-  return format(time, locale, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+  return format(time, locale, { timeStyle: 'medium' });
 }
 
 /** Day and time, short. */

@@ -472,6 +472,13 @@ function VersionList(parts: IViewParts): React.ReactElement {
       compare(comparing, version);
     }
   }, []);
+  const isComparing = history.comparing !== null;
+  React.useEffect(() => {
+    if (isComparing) {
+      // What can be chosen stands together then.
+      setExpanded('');
+    }
+  }, [isComparing]);
   const select = React.useCallback((row: string, version: IVersion) => {
     setActive(row);
     latest.current.history.selected = idOf(version);
@@ -684,16 +691,6 @@ function Details(props: IRowProps & { id: string }): React.ReactElement {
   ];
   return (
     <div className="jp-bookstore-details" id={props.id}>
-      <dl>
-        {facts
-          .filter(([, value]) => value !== '')
-          .map(([name, value]) => (
-            <React.Fragment key={name}>
-              <dt>{name}</dt>
-              <dd title={value}>{value}</dd>
-            </React.Fragment>
-          ))}
-      </dl>
       {!version.is_delete_marker && (
         <div
           className="jp-bookstore-actions"
@@ -716,6 +713,16 @@ function Details(props: IRowProps & { id: string }): React.ReactElement {
             ))}
         </div>
       )}
+      <dl>
+        {facts
+          .filter(([, value]) => value !== '')
+          .map(([name, value]) => (
+            <React.Fragment key={name}>
+              <dt>{name}</dt>
+              <dd title={value}>{value}</dd>
+            </React.Fragment>
+          ))}
+      </dl>
     </div>
   );
 }

@@ -102,7 +102,8 @@ export function makePreview(
   holdForms(panel);
   const widget = new MainAreaWidget({ content: panel, reveal: fill(panel, path, version, parts) });
   const name = versionName(version, parts.locale);
-  widget.title.label = `${PathExt.basename(path)} · ${name}`;
+  // First what tells one tab from another.
+  widget.title.label = `${name} · ${PathExt.basename(path)}`;
   widget.title.caption = parts.trans.__('%1 as it was in the version “%2”', path, name);
   widget.title.icon = historyIcon;
   for (const button of buttons) {

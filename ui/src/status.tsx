@@ -215,7 +215,7 @@ export async function showState(parts: Omit<IStatusParts, 'follower'>): Promise<
     [trans.__('The oldest of them'), when(status.oldest_saved_at)],
     [trans.__('Unprotected saves'), status.unprotected > 0 ? `${status.unprotected}` : ''],
     [trans.__('Last version'), status.last_version?.path ?? ''],
-    [trans.__('Archived at'), when(status.last_version?.archived_at ?? null)]
+    [trans.__('Saved'), when(status.last_version?.saved_at ?? null)]
   ];
   const why = status.state === 'off' ? '' : whyNotArchived(await inFrontOf(api, documents), trans);
   const flush = Dialog.createButton({ label: trans.__('Ship Now') });
