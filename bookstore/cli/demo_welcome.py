@@ -11,9 +11,9 @@ _CELLS = (
         "markdown",
         "welcome",
         (
-            "# Every save is a version\n\nChange this notebook and save it (Ctrl-S, or ⌘S), a few times. Each save becomes "
-            "an immutable version in the demo's bucket within a second. *File*, *Show History* opens the panel in which "
-            "they are looked at, compared and restored."
+            "# Every save is a version\n\nChange this notebook and save it (Ctrl-S, or ⌘S), a few times. Each save "
+            "becomes an immutable version in the demo's bucket within a second. *File*, *Show History* opens the panel "
+            "in which they are looked at, compared and restored."
         ),
     ),
     ("code", "try-it", "print('Change me and save.')"),
