@@ -236,12 +236,15 @@ def test_who_is_refused_is_told_so_after_a_large_body_and_not_cut_off(jupyter, b
     assert jupyter.request("GET", route("content", "refused.ipynb", area="published")).status == 404
 
 
+#: For Jupyter Server's own question an answer that is awaited is a yes in its oldest releases; for ours it may be.
 AUTHORIZER = """
+import asyncio
 from jupyter_server.auth import Authorizer
 
 class Refusing(Authorizer):
-    async def is_authorized(self, handler, user, action, resource):
-        return handler.request.headers.get("X-Refuse") != f"{action} {resource}"
+    def is_authorized(self, handler, user, action, resource):
+        answer = handler.request.headers.get("X-Refuse") != f"{action} {resource}"
+        return asyncio.sleep(0, answer) if resource == "contents" else answer
 
 c.ServerApp.authorizer_class = Refusing
 """
