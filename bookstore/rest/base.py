@@ -313,6 +313,21 @@ class BookstoreAPIHandler(APIHandler):
             super().log_exception(typ, value, tb)
 
 
+class BringsContent(BookstoreAPIHandler):
+    """A handler to which people send a content: its size is theirs to set."""
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of the largest body: it is a content."""
+        limit: int = self.service.settings.max_content_size
+        return limit
+
+    @property
+    def body_hint(self) -> str:
+        """Which setting it is."""
+        return "The administrator may raise c.BookstoreSettings.max_content_size."
+
+
 class BookstorePageHandler(BookstoreAPIHandler):
     """A handler whose GET answers with a page for people; nobody who is not logged in gets further than the login."""
 

@@ -19,7 +19,7 @@ from bookstore.errors import ContentTooLarge, InvalidRequest, ObjectMissing, Sto
 from bookstore.library import SHIP_TIMEOUT
 from bookstore.media_types import content_type
 from bookstore.provenance import altered
-from bookstore.rest.base import AUTH_RESOURCE, BookstoreAPIHandler, as_bounded_json, seconds
+from bookstore.rest.base import AUTH_RESOURCE, BookstoreAPIHandler, BringsContent, as_bounded_json, seconds
 from bookstore.rest.bodies import Field, checked
 from bookstore.rest.places import Places
 from bookstore.results import Comparison, Version
@@ -217,7 +217,7 @@ class BookstoreContentHandler(BookstoreAPIHandler):
         self.finish(set_content_type=content_type(path.rstrip("/")))
 
 
-class BookstoreDiffHandler(BookstoreAPIHandler):
+class BookstoreDiffHandler(BringsContent):
     """The difference between two versions, or a version and the file now."""
 
     @web.authenticated
@@ -259,17 +259,6 @@ class BookstoreDiffHandler(BookstoreAPIHandler):
             )
             text = await asyncio.to_thread(comparison_json, comparison)
         self.answer_json(text)
-
-    @property
-    def max_body(self) -> int:
-        """Bytes of the largest body: it is a content."""
-        limit: int = self.service.settings.max_content_size
-        return limit
-
-    @property
-    def body_hint(self) -> str:
-        """Which setting it is."""
-        return "The administrator may raise c.BookstoreSettings.max_content_size."
 
     @property
     def _places(self) -> Places:

@@ -6,7 +6,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from bookstore.errors import InvalidRequest
-from bookstore.rest.base import BookstoreAPIHandler
+from bookstore.rest.base import BringsContent
 from bookstore.rest.bodies import Field, checked
 
 #: What counts of a contents model, beside ``content``. The other fields are passed over: programs send along what they
@@ -14,19 +14,8 @@ from bookstore.rest.bodies import Field, checked
 _TYPE = Field("type")
 
 
-class _Publishing(BookstoreAPIHandler):
+class _Publishing(BringsContent):
     """What the routes that publish share."""
-
-    @property
-    def max_body(self) -> int:
-        """Bytes of the largest body: it is the content."""
-        limit: int = self.service.settings.max_content_size
-        return limit
-
-    @property
-    def body_hint(self) -> str:
-        """Which setting it is."""
-        return "The administrator may raise c.BookstoreSettings.max_content_size."
 
     async def publish(self, path: str) -> None:
         """Publish the model of the body, or the file at the path if the body has no length."""

@@ -2,7 +2,7 @@
  * Shows what is different between two versions, or a version and the document: notebooks by nbdime's own widgets.
  */
 
-import { MainAreaWidget } from '@jupyterlab/apputils';
+import type { MainAreaWidget } from '@jupyterlab/apputils';
 import type { IEditorServices } from '@jupyterlab/codeeditor';
 import { PathExt } from '@jupyterlab/coreutils';
 import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
@@ -10,9 +10,8 @@ import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import { Panel, Widget } from '@lumino/widgets';
 
 import { humanSize } from './format';
-import { historyIcon } from './icons';
 import type { ICellChange, IComparison, ISide } from './interfaces';
-import { addIfOpen, failureOf, holdForms, notice } from './preview';
+import { addIfOpen, failureOf, holdForms, makeView, notice } from './preview';
 import type { IToolbarButton } from './preview';
 
 /** What a comparison works with. */
@@ -41,17 +40,10 @@ export function makeComparison(
   const panel = new Panel();
   panel.addClass('jp-bookstore-compare');
   holdForms(panel);
-  const widget = new MainAreaWidget({
-    content: panel,
-    reveal: fill(panel, sides, compare, parts)
+  return makeView(panel, fill(panel, sides, compare, parts), buttons, {
+    label: `${sides.before} → ${sides.after}`,
+    caption: parts.trans.__('Compare %1', PathExt.basename(sides.path))
   });
-  widget.title.label = `${sides.before} → ${sides.after}`;
-  widget.title.caption = parts.trans.__('Compare %1', PathExt.basename(sides.path));
-  widget.title.icon = historyIcon;
-  for (const button of buttons) {
-    widget.toolbar.addItem(button.name, button.widget);
-  }
-  return widget;
 }
 
 async function fill(

@@ -12,6 +12,7 @@ import { Signal } from '@lumino/signaling';
 import * as React from 'react';
 
 import { failureHint } from './dialogs';
+import { Facts } from './facts';
 import { byDay, dayAndMinute, dayAndTime, dayOf, humanSize, timeOf, timeOfDay } from './format';
 import type { HistoryModel } from './history';
 import { idOf } from './history';
@@ -713,16 +714,7 @@ function Details(props: IRowProps & { id: string }): React.ReactElement {
             ))}
         </div>
       )}
-      <dl>
-        {facts
-          .filter(([, value]) => value !== '')
-          .map(([name, value]) => (
-            <React.Fragment key={name}>
-              <dt>{name}</dt>
-              <dd title={value}>{value}</dd>
-            </React.Fragment>
-          ))}
-      </dl>
+      <Facts facts={facts} />
     </div>
   );
 }

@@ -100,11 +100,24 @@ export function makePreview(
   const panel = new Panel();
   panel.addClass('jp-bookstore-preview');
   holdForms(panel);
-  const widget = new MainAreaWidget({ content: panel, reveal: fill(panel, path, version, parts) });
   const name = versionName(version, parts.locale);
-  // First what tells one tab from another.
-  widget.title.label = `${name} · ${PathExt.basename(path)}`;
-  widget.title.caption = parts.trans.__('%1 as it was in the version “%2”', path, name);
+  return makeView(panel, fill(panel, path, version, parts), buttons, {
+    // First what tells one tab from another.
+    label: `${name} · ${PathExt.basename(path)}`,
+    caption: parts.trans.__('%1 as it was in the version “%2”', path, name)
+  });
+}
+
+/** A tab with buttons above it, which shows its content once that is there. */
+export function makeView(
+  content: Panel,
+  reveal: Promise<void>,
+  buttons: IToolbarButton[],
+  title: { label: string; caption: string }
+): MainAreaWidget<Panel> {
+  const widget = new MainAreaWidget({ content, reveal });
+  widget.title.label = title.label;
+  widget.title.caption = title.caption;
   widget.title.icon = historyIcon;
   for (const button of buttons) {
     widget.toolbar.addItem(button.name, button.widget);

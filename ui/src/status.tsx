@@ -12,6 +12,7 @@ import * as React from 'react';
 import { ApiError } from './api';
 import type { BookstoreApi } from './api';
 import { failureHint, paragraphs, showFailure } from './dialogs';
+import { Facts } from './facts';
 import type { Documents } from './documents';
 import { dayAndTime, timeOfDay } from './format';
 import type { Follower, IInFront } from './follow';
@@ -233,16 +234,7 @@ export async function showState(parts: Omit<IStatusParts, 'follower'>): Promise<
             {problem.hint !== '' && <p className="jp-bookstore-hint">{problem.hint}</p>}
           </div>
         ))}
-        <dl>
-          {facts
-            .filter(([, value]) => value !== '')
-            .map(([name, value]) => (
-              <React.Fragment key={name}>
-                <dt>{name}</dt>
-                <dd>{value}</dd>
-              </React.Fragment>
-            ))}
-        </dl>
+        <Facts facts={facts} />
       </div>
     ),
     buttons: [...(status.waiting > 0 ? [flush] : []), Dialog.okButton({ label: trans.__('Close') })]
