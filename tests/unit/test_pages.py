@@ -26,6 +26,8 @@ SOURCE = CloneSource(
     by="ann",
     sha256="ab" * 32,
 )
+from ci.contrast import contrast
+
 BODY = {"s3_bucket": "shared", "s3_key": "team/report.ipynb", "s3_version_id": "v00000007"}
 HOSTILE = "\"'><img src=x onerror=alert(1)></script><script>alert(2)</script>{{ 7*7 }}.ipynb"
 
@@ -192,18 +194,6 @@ def test_pages_are_whole_documents_with_language_heading_and_title(name):
     assert page.attributes("h1") == {}
     assert "bookstore" in page.texts["title"]
     assert "prefers-color-scheme: dark" in html
-
-
-def contrast(one: str, other: str) -> float:
-    """WCAG 2.2, "contrast ratio"."""
-
-    def luminance(color: str) -> float:
-        channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])

@@ -27,6 +27,7 @@ from bookstore.sanitizing import (
     safe_declarations,
     sanitize,
 )
+from ci.contrast import contrast
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -530,18 +531,6 @@ def test_addresses_are_encoded():
     )
     assert content_url("/", "a", area="published") == "/api/bookstore/content/a?area=published"
     assert clone_page_url("/", "b", "k&x") == "/bookstore/clone?s3_bucket=b&s3_key=k%26x"
-
-
-def contrast(one: str, other: str) -> float:
-    """WCAG 2.2, "contrast ratio"."""
-
-    def luminance(color: str) -> float:
-        channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])

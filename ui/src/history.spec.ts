@@ -19,6 +19,19 @@ let history: HistoryModel;
 const ids = (versions: readonly IVersion[]) => versions.map(version => version.version_id);
 const range = (newest: number, oldest: number) => ids(makeVersions(newest, oldest));
 
+/** Answer the next request for a page late, with what was true when it was asked. */
+function holdFirstPage(gate: Gate, versions: IVersion[], cursor: string | null): void {
+  let isFirst = true;
+  source.before = async asked => {
+    if (!isFirst || asked.query.pinned !== undefined) {
+      return undefined;
+    }
+    isFirst = false;
+    await gate.passed;
+    return { path: 'a.ipynb', key: 'archive/a.ipynb', versions: versions.slice(0, 10), cursor };
+  };
+}
+
 beforeEach(() => {
   server = new FakeServer();
   source = new FakeHistory(server, makeVersions(25, 1));
@@ -368,20 +381,7 @@ describe('a refresh', () => {
     await history.open('a.ipynb');
     const gate = new Gate();
     const old = source.versions;
-    let isFirst = true;
-    source.before = async asked => {
-      if (isFirst && asked.query.pinned === undefined) {
-        isFirst = false;
-        await gate.passed;
-        return {
-          path: 'a.ipynb',
-          key: 'archive/a.ipynb',
-          versions: old.slice(0, 10),
-          cursor: 'v16'
-        };
-      }
-      return undefined;
-    };
+    holdFirstPage(gate, old, 'v16');
     const slow = history.refresh();
     source.versions = makeVersions(26, 1);
     await history.refresh();
@@ -548,20 +548,7 @@ describe('pins and labels', () => {
     await until(() => source.versions.length > 0);
     const gate = new Gate();
     const before = source.versions;
-    let isFirst = true;
-    source.before = async asked => {
-      if (isFirst && asked.query.pinned === undefined) {
-        isFirst = false;
-        await gate.passed;
-        return {
-          path: 'a.ipynb',
-          key: 'archive/a.ipynb',
-          versions: before.slice(0, 10),
-          cursor: null
-        };
-      }
-      return undefined;
-    };
+    holdFirstPage(gate, before, null);
     const slow = history.refresh();
     const named = { ...before[0], label: makeLabel({ name: 'mine' }) };
     source.versions = [named, ...before.slice(1)];
