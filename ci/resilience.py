@@ -159,8 +159,9 @@ ROWS: Final = (
             Proof(
                 "{saves:sum} saves of {bytes:max} bytes with the store down, {failed_saves:sum} failed; 99th "
                 "percentile of a save {p99_down_ms:max} ms, with the store up {p99_up_ms:max} ms: "
-                "{p99_down_minus_up_ms:max} ms above normal[, where this form allows {slower_allowed_ms:max} ms] "
-                "(median {p50_down_ms:max} ms, {p50_up_ms:max} ms); all drained after "
+                "{p99_down_minus_up_ms:max} ms above normal (median {p50_down_ms:max} ms, {p50_up_ms:max} ms)[; held: "
+                "the {held_percentile:max}th percentile, {held_minus_up_ms:max} ms above normal, where "
+                "{slower_allowed_ms:max} ms are allowed]; all drained after "
                 "{drained_after_s:max} s; {violations:sum} violations",
                 "test_store_faults.py::test_saves_do_not_notice_an_outage_and_all_arrive_after_it",
                 "test_store_faults.py::test_a_thousand_saves_of_a_megabyte_do_not_notice_an_outage",
@@ -371,16 +372,17 @@ ROWS: Final = (
         "event loop blocked ≤ 50 ms by bookstore's own code, memory ≤ 3 times the file",
         "A process of its own saves the notebook with Jupyter's default manager and with archiving, and ships it. "
         "For each step of the event loop the processor time is measured, without the functions of Jupyter that run "
-        "there; beside it, how late a tick of the loop came, whatever the reason: that tells of Jupyter and of the "
-        "machine too, so it is judged by its difference to the default manager, which may be 50 ms, or half of what "
-        "that one takes if this is more. Memory is the peak of the process above what it held before. Of several "
-        "rounds the median of each measure counts.",
+        "there; beside it, how late a tick of the loop came, without the time for which its thread could have run and "
+        "was given no processor: that tells of Jupyter too, so it is judged by its difference to the default manager, "
+        "which may be 50 ms, or half of what that one takes if this is more. Memory is the peak of the process above "
+        "what it held before. Of several rounds the median of each measure counts, of the ticks the least: what a "
+        "program does to its event loop it does in each.",
         (
             Proof(
                 "{megabytes:max} MB: longest step of bookstore's on the event loop {busy_ms:max} ms; latest tick "
                 "{stall_ms:max} ms, without archiving {stall_without_ms:max} ms[ (a difference of {stall_more_ms:max} "
                 "ms, where {stall_more_allowed_ms:max} ms are allowed)]; memory {memory:max} times the file, "
-                "without archiving {memory_without:max} times[; median of {rounds:max} rounds]; {violations:sum} "
+                "without archiving {memory_without:max} times[; {rounds:max} rounds]; {violations:sum} "
                 "violations",
                 "test_big_notebook.py::test_a_large_notebook_blocks_nobody_and_fits_into_memory",
             ),

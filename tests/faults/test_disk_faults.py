@@ -79,13 +79,17 @@ async def wait_until(condition, timeout=20.0):
 
 
 @contextlib.asynccontextmanager
-async def archive(directory, store, disk=None, **options):
-    """An archive over an outbox, ended as a crash ends it unless it is stopped before."""
+async def archive(directory, store, disk=None, *, starts=True, **options):
+    """An archive over an outbox, ended as a crash ends it unless it is stopped before.
+
+    One that does not start looks at nothing on its own.
+    """
     settings = BookstoreSettings(
         s3_bucket=store.bucket, outbox_dir=str(directory / "outbox"), outbox_reserve=0, drain_timeout=1.0, **options
     )
     service = ArchiveService(settings, root_dir=str(directory), log=LOG, store=store, disk=disk)
-    service.ensure_started()
+    if starts:
+        service.ensure_started()
     try:
         yield service
     finally:
@@ -407,7 +411,7 @@ async def test_many_altered_entries_are_set_aside_and_never_uploaded(tmp_path, s
 
 @pytest.mark.parametrize("is_listed", [True, False], ids=["listed already", "not listed yet"])
 async def test_what_is_set_aside_during_a_look_is_counted_once(tmp_path, is_listed):
-    async with archive(tmp_path, MemoryStore("bucket")) as service:
+    async with archive(tmp_path, MemoryStore("bucket"), starts=False) as service:
         parcel = service.intake.take(service.draft("a.ipynb"), b"x")
         look = service.outbox.names_aside
         error = EntryCorrupt("torn")
