@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,8 @@ from unittest import mock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from typing_extensions import Self
 
     from ci.bucket import Bucket
 
@@ -77,6 +79,44 @@ class Job:
     mutation: str
 
 
+class ProcessorWait:
+    """How long threads of this process could have run and had no processor, as Linux counts it (sched-stats.rst).
+
+    Attributes
+    ----------
+    slowdown : float
+        How many times as long as with a processor for each the work of the other threads took within the block.
+    """
+
+    def __init__(self) -> None:
+        self.slowdown = 1.0
+        self._thread = str(threading.get_native_id())
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        # Read often, and each system call lets another thread have the interpreter: so it stays open.
+        self._own = self._stack.enter_context(Path("/proc/self/task", self._thread, "schedstat").open("rb", 0))
+        self._before = self._others()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        had, waited = (now - before for now, before in zip(self._others(), self._before, strict=True))
+        self.slowdown = 1 + waited / had if had > 0 else 1.0
+        self._stack.close()
+
+    def seconds(self) -> float:
+        """For how long this thread has waited, ever."""
+        return int(os.pread(self._own.fileno(), 100, 0).split()[1]) / 1e9
+
+    def _others(self) -> tuple[int, int]:
+        counts = [
+            file.read_text().split()
+            for file in Path("/proc/self/task").glob("*/schedstat")
+            if file.parent.name != self._thread
+        ]
+        return sum(int(had) for had, _, _ in counts), sum(int(waited) for _, waited, _ in counts)
+
+
 @dataclass
 class Loop:
     """How long the event loop was kept, without what Jupyter's own functions did there.
@@ -86,14 +126,14 @@ class Loop:
     busy : float
         Longest processor time of one step, in seconds: others' work and the waiting for it do not count.
     stall : float
-        Longest time by which a tick came late, in seconds, without that for which the loop's thread could have run and
-        was given no processor: so waiting for a disk counts too, and so does a thread that holds the interpreter.
+        Longest time by which a tick came late, in seconds: whatever the reason, so that waiting for a disk counts too,
+        and so does a thread that holds the interpreter; but not that other work had the processors.
     """
 
     busy: float = 0.0
     stall: float = 0.0
     _jupyter: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    _delayed: Callable[[], float] = field(default_factory=lambda: _run_delay())
+    _wait: ProcessorWait = field(default_factory=lambda: ProcessorWait())
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -106,17 +146,18 @@ class Loop:
             self.busy = max(self.busy, time.thread_time() - start - (self._jupyter[0] - before))
 
         ticking = asyncio.get_running_loop().create_task(self._tick())
-        with mock.patch.object(asyncio.Handle, "_run", timed):
+        with mock.patch.object(asyncio.Handle, "_run", timed), self._wait:
             try:
                 yield
             finally:
                 ticking.cancel()
+        self.stall /= self._wait.slowdown
 
     async def _tick(self) -> None:
         while True:
-            start, before = time.perf_counter() - self._delayed(), self._jupyter[1]
+            start, before = time.perf_counter() - self._wait.seconds(), self._jupyter[1]
             await asyncio.sleep(TICK)
-            late = time.perf_counter() - self._delayed() - start - TICK - (self._jupyter[1] - before)
+            late = time.perf_counter() - self._wait.seconds() - start - TICK - (self._jupyter[1] - before)
             self.stall = max(self.stall, late)
 
     def leave_out(self, owner: Any, name: str) -> Any:
@@ -124,22 +165,14 @@ class Loop:
         function: Callable[..., Any] = getattr(owner, name)
 
         def measured(*args: Any, **options: Any) -> Any:
-            busy, clock = time.thread_time(), time.perf_counter() - self._delayed()
+            busy, clock = time.thread_time(), time.perf_counter() - self._wait.seconds()
             try:
                 return function(*args, **options)
             finally:
                 self._jupyter[0] += time.thread_time() - busy
-                self._jupyter[1] += time.perf_counter() - self._delayed() - clock
+                self._jupyter[1] += time.perf_counter() - self._wait.seconds() - clock
 
         return mock.patch.object(owner, name, measured)
-
-
-def _run_delay() -> Callable[[], float]:
-    """How to ask for how many seconds this thread has waited for a processor, as Linux counts it (sched-stats.rst)."""
-    counts = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
-    if not counts.exists():  # a kernel without CONFIG_SCHED_INFO
-        return lambda: 0.0
-    return lambda: int(counts.read_bytes().split()[1]) / 1e9
 
 
 def large_notebook(megabytes: int) -> dict[str, Any]:

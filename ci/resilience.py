@@ -372,10 +372,10 @@ ROWS: Final = (
         "event loop blocked ≤ 50 ms by bookstore's own code, memory ≤ 3 times the file",
         "A process of its own saves the notebook with Jupyter's default manager and with archiving, and ships it. "
         "For each step of the event loop the processor time is measured, without the functions of Jupyter that run "
-        "there; beside it, how late a tick of the loop came, without the time for which its thread could have run and "
-        "was given no processor: that tells of Jupyter too, so it is judged by its difference to the default manager, "
-        "which may be 50 ms, or half of what that one takes if this is more. Memory is the peak of the process above "
-        "what it held before. Of several rounds the median of each measure counts, of the ticks the least: what a "
+        "there; beside it, how late a tick of the loop came, whatever the reason, but without what other work of the "
+        "machine adds: that tells of Jupyter too, so it is judged by its difference to the default manager, which may "
+        "be 50 ms, or half of what that one takes if this is more. Memory is the peak of the process above what it "
+        "held before. Of several rounds the median of each measure counts, of the ticks the least: what a "
         "program does to its event loop it does in each.",
         (
             Proof(
