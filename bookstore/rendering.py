@@ -15,13 +15,15 @@ import logging
 import re
 import time
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from bookstore.errors import NotebookInvalid
+from bookstore.formulas import MAX_FORMULA, mathml, split_formulas
 from bookstore.nesting import MAX_NESTING, is_too_deep
 from bookstore.notebook_rules import checked_notebook
 from bookstore.pages import page_template
-from bookstore.sanitizing import Harmless, Sanitized, data_image, sanitize
+from bookstore.sanitizing import Harmless, Inserts, Sanitized, data_image, sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -53,7 +55,16 @@ _IMAGES: Final = (
     (b"GIF89a", "image/gif"),
 )
 #: Of an output's forms the richest is shown that can be, in this order.
-_FORMS: Final = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
+_FORMS: Final = (
+    "text/html",
+    "text/markdown",
+    "text/latex",
+    "image/svg+xml",
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+)
 _LANGUAGE: Final = re.compile(r"[\w+#.-]{1,40}")
 
 
@@ -289,7 +300,11 @@ class _Renderer:
 
     def _bundle(self, data: Mapping[str, Any], prompt: str) -> Iterator[Shown]:
         """The richest form of an output that can be shown."""
-        makers: dict[str, Callable[[str], Shown | None]] = {"text/html": self._html, "text/markdown": self._marked}
+        makers: dict[str, Callable[[str], Shown | None]] = {
+            "text/html": self._html,
+            "text/markdown": self._marked,
+            "text/latex": self._typeset,
+        }
         for form in _FORMS:
             if form in data:
                 text = _joined(data[form])
@@ -323,16 +338,54 @@ class _Renderer:
     def _marked(self, text: str) -> Shown:
         return Shown("html", self.markdown(text, {}))
 
+    def _typeset(self, text: str) -> Shown | None:
+        """A text with formulas; None where there is none that can be typeset."""
+        if len(text) > MAX_FORMULA or self._has_no_time():
+            return None
+        pieces = list(split_formulas(text))
+        if all(typeset is None for _, typeset in pieces):
+            return None
+        return Shown("html", Harmless(page_template("formulas.html").render(pieces=pieces)))
+
     def markdown(self, text: str, attachments: Mapping[str, Any]) -> str:
         """Markdown as HTML, or as a text where that would take too long or fails."""
         if len(text) > MAX_PIECE or self._has_no_time():
             return self._preformatted(text)
         try:
-            html = _from_markdown(text, attachments)
+            inserts = Inserts()
+            html = self._from_markdown(text, attachments, inserts)
         except Exception as e:  # noqa: BLE001 - it is given anything, and raises anything
             _LOG.info("bookstore: a Markdown cell is shown as text: %s: %s", type(e).__name__, e)
             return self._preformatted(text)
-        return self._taken(sanitize(html))
+        return self._taken(sanitize(html, inserts))
+
+    def _from_markdown(self, text: str, attachments: Mapping[str, Any], inserts: Inserts) -> str:
+        from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+        def formula(tex: str, *, is_block: bool) -> str:
+            typeset = None if self._has_no_time() else mathml(tex, is_block=is_block)
+            if typeset is not None:
+                return inserts.mark(typeset, tex)
+            element = "p" if is_block else "code"
+            return f'<{element} class="bs-tex">{escape(tex.strip())}</{element}>'
+
+        class Renderer(IPythonRenderer):
+            """Typesets formulas, and looks for attachments in the cell alone."""
+
+            def block_math(self, body: str) -> str:
+                return formula(body, is_block=True)
+
+            def latex_environment(self, name: str, body: str) -> str:
+                return formula(f"\\begin{{{name}}}{body}\\end{{{name}}}", is_block=True)
+
+            def inline_math(self, body: str) -> str:
+                return formula(body, is_block=False)
+
+            def _embed_image_or_attachment(self, src: str) -> str:
+                return _attached(src, attachments)
+
+        renderer = Renderer(escape=False, exclude_anchor_links=True)
+        return str(MarkdownWithMath(renderer=renderer).render(text))
 
     def code(self, text: str) -> str:
         """Coloured code; plain text where its language is not known."""
@@ -369,25 +422,6 @@ class _Renderer:
     def _has_no_time(self) -> bool:
         self.is_late = self.is_late or time.monotonic() > self.deadline
         return self.is_late
-
-
-def _from_markdown(text: str, attachments: Mapping[str, Any]) -> str:
-    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-
-    class Renderer(IPythonRenderer):
-        """Marks formulas, which stay TeX, and looks for attachments in the cell alone."""
-
-        def block_math(self, body: str) -> str:
-            return f'<p class="bs-tex">{self.escape_html(body.strip())}</p>\n'
-
-        def inline_math(self, body: str) -> str:
-            return f'<code class="bs-tex">{self.escape_html(body)}</code>'
-
-        def _embed_image_or_attachment(self, src: str) -> str:
-            return _attached(src, attachments)
-
-    renderer = Renderer(escape=False, exclude_anchor_links=True)
-    return str(MarkdownWithMath(renderer=renderer).render(text))
 
 
 def _attached(address: str, attachments: Mapping[str, Any]) -> str:

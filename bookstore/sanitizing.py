@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from dataclasses import dataclass, field
 from functools import cache
 from html import escape, unescape
@@ -22,23 +23,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
 #: Elements that are kept.
-TAGS: Final = _words(
+TAGS: Final = words(
     "a abbr article aside b bdi bdo blockquote br caption center cite code col colgroup dd del details dfn div dl dt "
     "em figcaption figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark meter ol p pre progress q s samp section small "
     "span strike strong sub summary sup table tbody td tfoot th thead time tr tt u ul var wbr"
 )
 #: Elements of which nothing is kept, their content neither.
-DROPPED: Final = _words(
+DROPPED: Final = words(
     "applet audio canvas frameset iframe math noembed noframes noscript object plaintext script select style svg "
     "template textarea title video xmp"
 )
 #: What would have done or drawn something, and is told that it was left out.
-ACTIVE: Final = _words("applet audio canvas embed iframe math object script svg video")
+ACTIVE: Final = words("applet audio canvas embed iframe math object script svg video")
 
 _VOID: Final = frozenset(("br", "col", "hr", "img", "wbr"))
 
@@ -75,7 +77,7 @@ _CLASS: Final = re.compile(
     r"|index_name|bs-tex"
 )
 
-_PROPERTIES: Final = _words(
+_PROPERTIES: Final = words(
     "background background-color border border-bottom border-bottom-color border-collapse border-color border-left "
     "border-radius border-right border-spacing border-style border-top border-width caption-side color display "
     "font font-family font-size font-style font-variant font-weight height line-height list-style-type margin "
@@ -108,6 +110,33 @@ class Harmless(str):
         return str(self)
 
 
+class Inserts:
+    """Harmless pieces that belong into HTML which is yet to be sanitized: what makes it writes a mark for each.
+
+    Where a text is, the piece takes its mark's place; where only characters can be, as in an attribute, its text does.
+    """
+
+    def __init__(self) -> None:
+        # Nobody's notebook has these marks.
+        self._token = secrets.token_hex(8)
+        self._mark = re.compile(rf"\ue000{self._token}(\d{{1,9}})\ue001")
+        self._pieces: list[tuple[Harmless, str]] = []
+
+    def mark(self, html: Harmless, text: str) -> str:
+        """What stands for a piece until then."""
+        self._pieces.append((html, text))
+        return f"\ue000{self._token}{len(self._pieces) - 1}\ue001"
+
+    def split(self, text: str) -> Iterator[str | Harmless]:
+        """A text's own pieces and those that are put into it, in turns."""
+        for place, piece in enumerate(self._mark.split(text)):
+            yield self._pieces[int(piece)][0] if place % 2 else piece
+
+    def as_text(self, text: str) -> str:
+        """A text with those of the pieces in it."""
+        return self._mark.sub(lambda found: self._pieces[int(found[1])][1], text)
+
+
 @dataclass(frozen=True, slots=True)
 class Sanitized:
     """What is left of a piece of HTML.
@@ -133,13 +162,19 @@ class Sanitized:
     is_blank: bool = True
 
 
-def sanitize(html: str) -> Sanitized:
+def sanitize(html: str, inserts: Inserts | None = None) -> Sanitized:
     """What is harmless of a piece of HTML.
 
     Links lead to web sites and mail addresses, and within the page. Of what an element looks like only colours, fonts,
     sizes and the like are kept.
+
+    Parameters
+    ----------
+    html : str
+    inserts : Inserts, optional
+        What the marks in it stand for.
     """
-    rebuilder = _Rebuilder()
+    rebuilder = _Rebuilder(inserts or Inserts())
     rebuilder.read(html)
     return rebuilder.result()
 
@@ -192,7 +227,7 @@ _TAG_END: Final = re.compile(r"[\s/]*>")
 #: Elements whose content is no markup; where each ends.
 _RAW: Final = {
     name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE)
-    for name in _words("iframe noembed noframes script style textarea title xmp")
+    for name in words("iframe noembed noframes script style textarea title xmp")
 }
 
 
@@ -200,6 +235,7 @@ _RAW: Final = {
 class _Rebuilder:
     """Reads markup and writes what is allowed of it."""
 
+    inserts: Inserts
     written: list[str] = field(default_factory=list)
     #: In their order, each once.
     rules: dict[str, None] = field(default_factory=dict)
@@ -240,7 +276,7 @@ class _Rebuilder:
             if found is None:
                 return len(text)
             # Of two of the same name browsers take the first.
-            attributes.setdefault(found[1].lower(), _unquoted(found[2] or ""))
+            attributes.setdefault(found[1].lower(), self.inserts.as_text(_unquoted(found[2] or "")))
             at = found.end()
         if tag[0].startswith("</"):
             self._end(name)
@@ -299,7 +335,9 @@ class _Rebuilder:
         """Write a text."""
         if not self._dropped:
             self.is_blank = self.is_blank and not data.strip()
-            self.written.append(escape(data.replace("\0", ""), quote=False))
+            for piece in self.inserts.split(data):
+                harmless = isinstance(piece, Harmless)
+                self.written.append(piece if harmless else escape(piece.replace("\0", ""), quote=False))
 
     def _open(self, tag: str, attributes: dict[str, str]) -> None:
         if len(self.open) >= MAX_DEPTH or (tag == "a" and "a" in self.open):

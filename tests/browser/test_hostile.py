@@ -73,6 +73,14 @@ def evil(canary: Canary, who: str) -> list[str]:
     ]
 
 
+def evil_formulas(pieces: list[str]) -> str:
+    """TeX that would be markup, or lead to a script, if it were taken by its word."""
+    texts = " ".join(f"$\\text{{{piece}}} x$" for piece in pieces[:2])
+    return (
+        f"$\\href{{javascript:top.ran=1}}{{x}}$ $\\class{{bad}}{{y}} \\cssId{{main}}{{z}}$ $a_{{<img src=x}}$ {texts}"
+    )
+
+
 def hostile(canary: Canary, who: str) -> bytes:
     """A notebook that says of itself that it is trusted."""
     pieces = evil(canary, who)
@@ -86,6 +94,7 @@ def hostile(canary: Canary, who: str) -> bytes:
         {"image/svg+xml": svg},
         {"text/markdown": everything},
         {"text/latex": f"$\\href{{javascript:{script}}}{{x}}$ {everything}"},
+        {"text/latex": evil_formulas(pieces)},
         {"image/png": f'x" onerror="{script}'},
     ]
     outputs: list[dict[str, Any]] = [{"output_type": "display_data", "metadata": {}, "data": one} for one in data]
@@ -96,6 +105,7 @@ def hostile(canary: Canary, who: str) -> bytes:
     ]
     content = notebook(
         markdown(everything, trusted=True),
+        markdown(evil_formulas(pieces), trusted=True),
         markdown(f"[x](javascript:{script.replace(' ', '')}) <b>{who}</b>", trusted=True),
         code(f"{who} = 1", *outputs, trusted=True),
         {"cell_type": "raw", "metadata": {"format": "text/html", "trusted": True}, "source": everything},

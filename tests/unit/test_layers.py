@@ -27,7 +27,7 @@ LAYERS = [
         "turnstile",
         "sanitizing",
     },
-    {"bookstore_config", "outbox_owner", "outbox_entry"},
+    {"bookstore_config", "outbox_owner", "outbox_entry", "formulas"},
     {"storage", "outbox"},
     {"labels", "version_details", "echoes", "notebook_rules", "cloning", "compare", "verifying"},
     {"lineage", "publishing", "pages"},

@@ -300,7 +300,9 @@ def test_the_richest_form_that_can_be_shown_is():
     assert "plain" in html_of(code("", shown(application__javascript="x()", text__plain="plain")))
     assert "plain" in html_of(code("", shown(image__png='x" onerror="y', text__plain="plain")))
     assert "<em>x</em>" in html_of(code("", shown(text__markdown="*x*")))
-    assert "$x$" in html_of(code("", shown(text__latex="$x$")))
+    assert "<mi>x</mi>" in html_of(code("", shown(text__latex="$x$", **image)))
+    assert f'src="data:image/png;base64,{PNG}"' in html_of(code("", shown(text__latex="$\\mine x$", **image)))
+    assert "$\\mine x$" in html_of(code("", shown(text__latex="$\\mine x$", text__plain="plain")))
     assert "&#34;a&#34;: 1" in html_of(code("", shown(application__json={"a": 1})))
     assert "x/&lt;y&gt;" in html_of(code("", shown(**{"x__<y>": "z"})))
 
@@ -313,11 +315,40 @@ def test_drawings_are_images_so_that_nothing_in_them_runs():
     assert "onload" not in html
 
 
-def test_formulas_stay_as_they_were_written():
-    html = html_of(markdown("where $a_1 < b_2$ and\n\n$$\\sum_i x_i$$\n\n\\begin{align}a\\end{align}"))
-    assert '<code class="bs-tex">a_1 &lt; b_2</code>' in html
-    assert "\\sum_i x_i" in html
-    assert "\\begin{align}a\\end{align}" in html
+def test_formulas_are_typeset():
+    html = html_of(markdown("where $a_1 < b$ and\n\n$$\\sum_i x_i$$\n\n\\begin{align}a&=b\\end{align}"))
+    assert "where <math" in html
+    assert "<msub><mi>a</mi><mn>1</mn></msub><mo>&lt;</mo><mi>b</mi>" in html
+    assert html.count('<math display="inline">') == 1
+    assert html.count('<math display="block">') == 2
+    assert "<mtable" in html
+    Elements(re.sub(r' tabindex="0"', "", html))
+
+
+def test_formulas_that_are_not_understood_stay_as_they_were_written():
+    html = html_of(markdown("where $\\mine{a} < b$ and\n\n$$\\mine x$$\n\n\\begin{mine}a<b\\end{mine}"))
+    assert '<code class="bs-tex">\\mine{a} &lt; b</code>' in html
+    assert '<p class="bs-tex">\\mine x</p>' in html
+    assert "\\begin{mine}a&lt;b\\end{mine}" in html
+    assert "<math" not in html
+
+
+def test_a_formula_is_characters_where_only_characters_can_be():
+    quote = '$\\text{" onerror="x()}$'
+    attached = markdown(f"![{quote}](attachment:a.png '{quote}') ![{quote}](b.png)")
+    attached["attachments"] = {"a.png": {"image/png": PNG}}
+    html = html_of(attached)
+    (image,) = [attributes for tag, attributes in Elements(html).found if tag == "img"]
+    assert set(image) == {"alt", "src", "title"}
+    assert "onerror" in (image["alt"] or "")
+    assert "<math" not in html
+
+
+def test_nobody_can_ask_for_another_formula():
+    text = "\ue0000\ue001 \ue000" + "0" * 16 + "0\ue001"
+    html = html_of(markdown(f"$x$ {text}"))
+    assert html.count("<math") == 1
+    assert text in html
 
 
 def test_attached_images_are_shown_and_no_files():
@@ -409,7 +440,7 @@ def test_markdown_that_cannot_be_made_html_is_shown_as_text(monkeypatch):
     def fail(*_: object) -> str:
         raise RecursionError
 
-    monkeypatch.setattr(rendering, "_from_markdown", fail)
+    monkeypatch.setattr(rendering._Renderer, "_from_markdown", fail)
     assert "# &lt;b&gt;" in html_of(markdown("# <b>"))
 
 
