@@ -523,6 +523,9 @@ def build_notebook_model(content: str | bytes, path: str) -> dict[str, Any]:
         notebook = convert(read(content), nbformat.current_nbformat)
         for holder in (notebook, *notebook.cells):
             holder.metadata.pop("trusted", None)
+            for part in (holder, holder.metadata):
+                # What JavaScript that copies a dict by its names takes for its prototype, and finds marks of trust in.
+                part.pop("__proto__", None)
         notebook.metadata.pop("signature", None)
     # Its readers take a notebook's shape for granted.
     except (nbformat.ValidationError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:

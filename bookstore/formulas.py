@@ -183,14 +183,20 @@ def _written(element: Element, depth: int) -> Iterator[str]:
     text = element.text or ""
     if text.startswith("\\") and len(text) > 1:
         raise ValueError(f"the command {text[:40]} is not known")
-    if len(element) != _PARTS.get(element.tag, len(element)):
+    # A matrix in its brackets, with an exponent: what is more than it should be is what has the exponent.
+    more = len(element) - _PARTS.get(element.tag, len(element))
+    if more < 0 or (more and not element.tag.startswith(("msub", "msup"))):
         raise ValueError(f"{element.tag} of {len(element)} parts")
     yield f"<{element.tag}{''.join(_attributes(element))}>"
     yield escape(unescape(text))
-    for child in element:
+    if more:
+        yield "<mrow>"
+    for place, child in enumerate(element):
         yield from _written(child, depth + 1)
         if child.tail:
             yield escape(unescape(child.tail))
+        if more and place == more:
+            yield "</mrow>"
     yield f"</{element.tag}>"
 
 

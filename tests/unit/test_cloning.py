@@ -666,6 +666,15 @@ def test_an_old_notebook_is_brought_to_the_newest_format():
     assert "trusted" not in content.cells[0].metadata
 
 
+def test_no_mark_of_trust_is_left_in_a_prototype():
+    cell = nbformat.v4.new_code_cell("1", metadata={"__proto__": {"trusted": True}, "tags": ["kept"]})
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"__proto__": {"trusted": True}})
+    cell["__proto__"] = {"metadata": {"trusted": True}}
+    content = build_notebook_model(json.dumps(notebook), "a.ipynb")["content"]
+    assert "__proto__" not in json.dumps(content)
+    assert content.cells[0].metadata == {"tags": ["kept"]}
+
+
 @pytest.mark.parametrize(
     "content",
     [

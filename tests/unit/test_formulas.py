@@ -20,6 +20,7 @@ from bookstore.sanitizing import words
         (r"\sum_{i=1}^n a_i", "<mo>∑</mo>"),
         (r"\left(x\right)", '<mo stretchy="true" fence="true" form="prefix">(</mo>'),
         (r"\begin{pmatrix}1 & 2\\3 & 4\end{pmatrix}", "<mtr><mtd><mn>3</mn></mtd><mtd><mn>4</mn></mtd></mtr>"),
+        (r"\begin{pmatrix}1\end{pmatrix}^{-1}", ">)</mo></mrow><mrow><mo>\u2212</mo><mn>1</mn></mrow></msup>"),
         (r"\begin{cases}1 & x>0\\0\end{cases}", '<mtd class="bs-left"><mn>1</mn></mtd>'),
         (r"\text{if } x", "<mtext>if"),
         (r"x \in \mathbb{N}", "<mi>\u2115</mi>"),
