@@ -57,7 +57,8 @@ class JupyterProcess:
     home : Path
         Everything of the server lives below it; a second process over the same home goes on where the first ended.
     application : str
-        ``server``, ``lab`` or ``notebook``.
+        ``server``, ``lab`` or ``notebook``. A server has no extension but bookstore's: the others that are installed
+        would make up a third of its start.
     environment : Mapping, optional
         Beside what keeps the machine's own configuration away.
     config : Mapping of str to str, optional
@@ -96,8 +97,9 @@ class JupyterProcess:
         settings = home / "config"
         for directory in (self.root, self.data, settings / "jupyter_server_config.d", home / "runtime"):
             directory.mkdir(parents=True, exist_ok=True)
-        extensions = {"ServerApp": {"jpserver_extensions": {"bookstore": enabled}}}
-        (settings / "jupyter_server_config.d" / "bookstore.json").write_text(json.dumps(extensions))
+        extensions = {**self._others(), "bookstore": enabled}
+        told = {"ServerApp": {"jpserver_extensions": extensions}}
+        (settings / "jupyter_server_config.d" / "bookstore.json").write_text(json.dumps(told))
         for name, text in (config or {}).items():
             (settings / name).write_text(text)
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPYNB_", "AWS_", "BOOKSTORE_"))}
@@ -112,6 +114,14 @@ class JupyterProcess:
             "PYTHONUNBUFFERED": "1",
             **(environment or {}),
         }
+
+    def _others(self) -> dict[str, bool]:
+        """The extensions that the interpreter's environment enables, not enabled, where there is no need of them."""
+        if self._application != "server":
+            return {}
+        folder = Path(self._python).parent.parent / "etc" / "jupyter" / "jupyter_server_config.d"
+        told = [json.loads(file.read_bytes()) for file in folder.glob("*.json")]
+        return {name: False for one in told for name in one.get("ServerApp", {}).get("jpserver_extensions", {})}
 
     # -- life ------------------------------------------------------------------------------------------------------
 

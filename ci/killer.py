@@ -50,9 +50,6 @@ LINGERS = 1.5
 #: Seconds within which a life gets its saves done.
 LIFE_LIMIT = 120.0
 
-#: Extensions that a developer's environment has.
-OTHER_EXTENSIONS = ("jupyterlab", "notebook", "notebook_shim", "jupyter_lsp", "jupyter_server_terminals", "nbdime")
-
 #: Seconds without progress after which draining has failed.
 DRAIN_LIMIT = 120.0
 
@@ -330,9 +327,6 @@ class Killer:
             config=config,
             arguments=["--ServerApp.log_level=WARN"],
         )
-        # Installed extensions that have nothing to do with it would take most of each start.
-        others = {"ServerApp": {"jpserver_extensions": dict.fromkeys(OTHER_EXTENSIONS, False)}}
-        (directory / "jupyter/config/jupyter_server_config.d/others.json").write_text(json.dumps(others))
         (self._jupyter.root / "folder of eve").mkdir(exist_ok=True)
 
     def run(self, kills: int, saves: int = 0) -> Outcome:

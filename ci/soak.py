@@ -48,7 +48,7 @@ from ci import soak_figures
 from ci.bucket import Bucket
 from ci.fault_proxy import Answer, FaultProxy, Hold, Rule, Trickle
 from ci.jupyter_process import JupyterProcess
-from ci.killer import OTHER_EXTENSIONS, Findings
+from ci.killer import Findings
 from ci.s3_servers import SeaweedServer
 from ci.soak_figures import BARS, GARBAGE_MB, Bar, Sample, Trend, trends
 from ci.soak_gauge import ROUTE
@@ -484,8 +484,7 @@ class Soak:
 
 
 def _jupyter(home: Path, *, enabled: bool, config: str = "") -> JupyterProcess:
-    # Installed extensions that have nothing to do with it have memory of their own.
-    extensions = {**dict.fromkeys(OTHER_EXTENSIONS, False), "ci.soak_gauge": True, "bookstore": enabled}
+    extensions = {"ci.soak_gauge": True, "bookstore": enabled}
     return JupyterProcess(
         home,
         enabled=enabled,

@@ -35,6 +35,8 @@ class Named(PasswordIdentityProvider):
 c.ServerApp.identity_provider_class = Named
 c.BookstoreSettings.archive_globs = ["*.ipynb", "*.txt", "*.csv"]
 """
+#: Where each application is: JupyterLab where JupyterHub has the servers of its users.
+BASE_URLS = {"lab": "/user/ann/", "notebook": "/"}
 PAGES = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
 
 _NUMBERS = itertools.count(1)
@@ -82,6 +84,7 @@ def _starter(stack: ExitStack, interface: dict[str, str], homes: pytest.TempPath
         jupyter = JupyterProcess(
             home,
             application=application,
+            base_url=BASE_URLS[application],
             environment={**interface, **(bucket.environment if bucket is not None else {}), "JUPYTERHUB_USER": "ann"},
             config={"jupyter_server_config.py": config, "labconfig/page_config.json": json.dumps(PAGES)},
         )
@@ -152,16 +155,19 @@ def watch() -> Iterator[Watch]:
 
 @pytest.fixture
 def sit_down(browser: Any, watch: Watch) -> Iterator[Callable[..., Desk]]:
-    """Open a path of a place as somebody who is signed in."""
+    """Open a path of a place as somebody who is signed in, in a browser that may be prepared before."""
     contexts: list[Any] = []
 
-    def sit_down(place: Place, path: str, **options: Any) -> Desk:
+    def sit_down(
+        place: Place, path: str, *, prepare: Callable[[Any], object] = lambda context: None, **options: Any
+    ) -> Desk:
         given = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", "timezone_id": "UTC", **options}
         context = browser.new_context(**given)
         contexts.append(context)
         context.set_default_timeout(30_000)
         context.on("page", watch.follow)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
+        prepare(context)
         return Desk.open(context.new_page(), place.application, place.jupyter, path)
 
     yield sit_down

@@ -45,6 +45,28 @@ def test_an_outage_is_told_at_once_and_so_is_its_end(application, start, store, 
     assert len(place.bucket.rows("workspace/outage.ipynb")) == 2
 
 
+def test_where_the_events_do_not_arrive_saves_are_shown_all_the_same(place, sit_down, watch):
+    refused: list[str] = []
+
+    def refuse(socket):
+        refused.append(socket.url)
+        socket.close()
+
+    watch.expected.append("api/events/subscribe")
+    place.make("proxied.ipynb", notebook(code("x = 1")))
+    desk = sit_down(
+        place, "proxied.ipynb", prepare=lambda context: context.route_web_socket("**/api/events/subscribe*", refuse)
+    )
+    panel = desk.show_history()
+    panel.wait_for_rows(1)
+    desk.type("\ny = 2")
+    version = desk.save()
+    assert refused
+    panel.wait_for_rows(2)
+    assert panel.version_ids()[0] == version
+    assert "Archived" in desk.status.inner_text()
+
+
 @pytest.mark.parametrize("application", ["lab", "notebook"])
 def test_without_a_bucket_the_next_step_is_told(application, start, sit_down):
     place = start(application, None)
