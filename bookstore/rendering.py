@@ -174,7 +174,8 @@ def _notebook(content: bytes) -> Rendered:
         return _text(text, _Renderer(None), f"{str(e).rstrip('.')}. It is shown as the text that it is.")
     renderer = _Renderer(_lexer(notebook))
     cells = [renderer.cell(number, cell) for number, cell in enumerate(notebook["cells"], 1)]
-    html = Harmless(page_template("notebook.html").render(cells=cells))
+    # Half of a character, which JSON may hold and no page can.
+    html = Harmless(page_template("notebook.html").render(cells=cells).encode("utf-8", "replace").decode())
     return Rendered("notebook", html, Harmless("\n".join(renderer.rules)), tuple(renderer.remarks()))
 
 

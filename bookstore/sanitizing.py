@@ -3,7 +3,8 @@
 Nothing of the text is kept as it was. It is read as a browser would, roughly, and written anew: allowed elements with
 allowed attributes, each closed, all else left out. What comes out says the same to every parser, so it does not matter
 where the way in was read otherwise than a browser reads it: there are no elements in it that change how what follows is
-read (``svg``, ``math``, ``style``, ``template``, ``noscript`` and their like), and no comments.
+read (``svg``, ``math``, ``style``, ``template``, ``noscript`` and their like), and no comments. Only the program itself
+puts formulas in, whole and after the rest was read (`Inserts`).
 
 What attributes say of an element's looks becomes rules of a style sheet, so that a page needs to allow no style but its
 own.

@@ -315,6 +315,12 @@ def test_drawings_are_images_so_that_nothing_in_them_runs():
     assert "onload" not in html
 
 
+def test_half_a_character_is_shown_as_one_that_is_missing():
+    html = html_of(markdown("a \ud800 $x$"), code("b = '\udc00'"))
+    assert html.encode().decode() == html
+    assert "a ? <math" in html
+
+
 def test_formulas_are_typeset():
     html = html_of(markdown("where $a_1 < b$ and\n\n$$\\sum_i x_i$$\n\n\\begin{align}a&=b\\end{align}"))
     assert "where <math" in html
