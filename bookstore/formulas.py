@@ -72,6 +72,7 @@ _SAME: Final = (
     (re.compile(r"\\operatorname\*?\s*\{\s*arg\s*\\[,;:! ]\s*(max|min)\s*\}"), r"\\operatorname{arg\1}"),
     (re.compile(r"\\arg\s*\\(max|min)\b"), r"\\operatorname{arg\1}"),
     (re.compile(r"\\operatorname\*"), r"\\operatorname"),
+    (re.compile(r"\\tag\*?\s*\{([^{}$\\]*)\}"), r"\\qquad \\text{(\1)}"),
 )
 #: Bars and hats do not grow with what is below them.
 _WIDE: Final = re.compile(

@@ -1,6 +1,7 @@
 """Bytes of a version to HTML that people read: notebooks, texts and images, none of which is trusted.
 
-Markdown and terminal colours are made HTML by nbconvert, code is coloured by pygments. nbconvert's own templates are
+Markdown and terminal colours are made HTML by nbconvert, code is coloured by pygments, and formulas are typeset by
+`bookstore.formulas`. nbconvert's own templates are
 not used, since they load scripts and are looked for in the directory in which the server was started. Whatever is HTML,
 be it Markdown's or an output's, goes through `bookstore.sanitizing`; all else is escaped by the template.
 

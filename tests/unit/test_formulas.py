@@ -34,6 +34,7 @@ from bookstore.sanitizing import words
         (r"a \not= b", "<mo>≠</mo>"),
         (r"\begin{aligned}a&=b\\[2pt]c&=d\end{aligned}", '<mtr><mtd class="bs-right"><mi>c</mi></mtd>'),
         (r"\overline{x}", "<mover>"),
+        (r"x=1 \tag{2}", '<mspace width="2em"></mspace><mtext>(2)</mtext>'),
         (r"\left(x\right)", '<mo stretchy="true" fence="true" form="prefix">(</mo>'),
         (r"\begin{pmatrix}1 & 2\\3 & 4\end{pmatrix}", "<mtr><mtd><mn>3</mn></mtd><mtd><mn>4</mn></mtd></mtr>"),
         (r"\begin{pmatrix}1\end{pmatrix}^{-1}", ">)</mo></mrow><mrow><mo>\u2212</mo><mn>1</mn></mrow></msup>"),
@@ -121,6 +122,27 @@ def test_what_is_not_understood_stays_tex(tex):
 )
 def test_what_would_lead_somewhere_or_change_the_page_stays_tex(tex):
     assert mathml(tex, is_block=False) is None
+
+
+@pytest.mark.parametrize(
+    ("xml", "why"),
+    [
+        ("<script>x()</script>", "the element script"),
+        ("<math><mi><b>x</b></mi></math>", "as mi"),
+        ("<mrow>x<mi>y</mi></mrow>", "the element mrow"),
+        ("<mrow><mi>x</mi>y</mrow>", "a text among elements"),
+        ("<mfrac><mi>x</mi></mfrac>", "mfrac of 1 parts"),
+        ("<msup><mi>x</mi><mi>y</mi><mi>z</mi></msup>", "msup of 3 parts"),
+        ("<menclose notation='updiagonalstrike'><mi>x</mi></menclose>", "notation=updiagonalstrike"),
+        ("<mspace width='99em'/>", "width=99em"),
+        ("<mi mathvariant='fraktur'>x</mi>", "mathvariant=fraktur"),
+        ("<mtext>$x$</mtext>", "as mtext"),
+        (f"{'<mrow>' * 70}{'</mrow>' * 70}", "a depth of"),
+    ],
+)
+def test_no_element_is_written_that_is_not_known(xml, why):
+    with pytest.raises(ValueError, match=why):
+        list(formulas._written(ElementTree.fromstring(xml), 0))  # noqa: S314 - ours
 
 
 def test_markup_in_a_formula_is_text():
