@@ -57,8 +57,7 @@ class JupyterProcess:
     home : Path
         Everything of the server lives below it; a second process over the same home goes on where the first ended.
     application : str
-        ``server``, ``lab`` or ``notebook``. A server has no extension but bookstore's: the others that are installed
-        would make up a third of its start.
+        ``server``, ``lab`` or ``notebook``.
     environment : Mapping, optional
         Beside what keeps the machine's own configuration away.
     config : Mapping of str to str, optional
@@ -67,6 +66,9 @@ class JupyterProcess:
     base_url : str
     enabled : bool
         Whether the server extension is enabled by a configuration file in the home.
+    is_alone : bool
+        Whether a ``server`` has no extension but bookstore's; the others that are installed would make up a third of
+        its start.
     python : str
         The interpreter.
     """
@@ -81,6 +83,7 @@ class JupyterProcess:
         arguments: Sequence[str] = (),
         base_url: str = "/",
         enabled: bool = True,
+        is_alone: bool = True,
         python: str = sys.executable,
     ) -> None:
         self.home = home
@@ -97,7 +100,8 @@ class JupyterProcess:
         settings = home / "config"
         for directory in (self.root, self.data, settings / "jupyter_server_config.d", home / "runtime"):
             directory.mkdir(parents=True, exist_ok=True)
-        extensions = {**self._others(), "bookstore": enabled}
+        others = self._others() if is_alone and application == "server" else ()
+        extensions = {**dict.fromkeys(others, False), "bookstore": enabled}
         told = {"ServerApp": {"jpserver_extensions": extensions}}
         (settings / "jupyter_server_config.d" / "bookstore.json").write_text(json.dumps(told))
         for name, text in (config or {}).items():
@@ -115,13 +119,11 @@ class JupyterProcess:
             **(environment or {}),
         }
 
-    def _others(self) -> dict[str, bool]:
-        """The extensions that the interpreter's environment enables, not enabled, where there is no need of them."""
-        if self._application != "server":
-            return {}
+    def _others(self) -> list[str]:
+        """The extensions that the interpreter's environment enables."""
         folder = Path(self._python).parent.parent / "etc" / "jupyter" / "jupyter_server_config.d"
         told = [json.loads(file.read_bytes()) for file in folder.glob("*.json")]
-        return {name: False for one in told for name in one.get("ServerApp", {}).get("jpserver_extensions", {})}
+        return [name for one in told for name in one.get("ServerApp", {}).get("jpserver_extensions", {})]
 
     # -- life ------------------------------------------------------------------------------------------------------
 

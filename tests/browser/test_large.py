@@ -21,13 +21,20 @@ PAINT_RATIO, FRAME_RATIO = 3.0, 3.0
 #: Milliseconds until the last page is there.
 ALL = 120_000
 
-#: From the next press of the mouse on, count the milliseconds until rows are painted.
-PAINT = """() => {
+#: How often each is opened. The least counts: what a history costs it costs each time, other work of the machine only
+#: sometimes.
+ROUNDS = 5
+
+#: From the next press of the mouse on, count the milliseconds until rows of that document are painted.
+PAINT = """tab => {
     window.painted = 0;
+    const isThere = () =>
+        document.querySelector('.jp-bookstore-panel h2')?.textContent === tab &&
+        document.querySelector('.jp-bookstore-version') !== null;
     document.addEventListener('mousedown', () => {
         const start = performance.now();
         const look = () => {
-            if (document.querySelector('.jp-bookstore-version') === null) requestAnimationFrame(look);
+            if (!isThere()) requestAnimationFrame(look);
             else requestAnimationFrame(() => { window.painted = performance.now() - start; });
         };
         look();
@@ -81,10 +88,9 @@ def first_paint(desk: Desk, tab: str) -> float:
     desk.page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text=tab).click()
     button = desk.document.locator('.jp-Toolbar [data-jp-item-name="bookstore-history"] jp-button')
     button.wait_for(timeout=SOON)
-    desk.page.evaluate(PAINT)
+    desk.page.evaluate(PAINT, tab)
     button.click()
     took = float(desk.page.wait_for_function("window.painted", timeout=SOON).json_value())
-    assert desk.panel.node.locator("h2").inner_text() == tab
     desk.hide_history()
     return took
 
@@ -95,10 +101,10 @@ def test_the_first_rows_are_there_within_a_second_however_many_follow(large, sit
     desk.page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text="long.ipynb").wait_for(timeout=SOON)
     desk.document.locator(".jp-Cell").first.wait_for(timeout=SOON)
     times: dict[str, list[float]] = {"short.ipynb": [], "long.ipynb": []}
-    for _ in range(4):
+    for _ in range(ROUNDS):
         for tab, measured in times.items():
             measured.append(first_paint(desk, tab))
-    few, many = (statistics.median(measured[1:]) for measured in times.values())
+    few, many = (min(measured) for measured in times.values())
     assert many <= FIRST_PAINT, times
     assert many / few <= PAINT_RATIO, times
 

@@ -122,12 +122,12 @@ def test_suspended_versioning_stops_the_writing_at_the_first_sign(start_jupyter,
 
 
 def test_a_missing_bucket_is_named_and_saves_wait(start_jupyter, moto):
-    jupyter = start_jupyter(Bucket(moto, "no-such-bucket"))
+    jupyter = start_jupyter(Bucket(moto, "not-made-yet"))
     jupyter.save("waits.ipynb", notebook("x"))
     status = jupyter.wait_for_status(lambda s: s["state"] == "trouble")
     assert status["problems"][0]["code"] == "BucketMissing"
-    assert "no-such-bucket" in status["problems"][0]["message"]
-    moto.create_bucket("no-such-bucket")
+    assert "not-made-yet" in status["problems"][0]["message"]
+    moto.create_bucket("not-made-yet")
     jupyter.flush(60)
 
 

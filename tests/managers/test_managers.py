@@ -19,7 +19,7 @@ def test_both_files_of_a_jupytext_pair_are_archived(start_jupyter, bucket, how):
     config = "c.BookstoreSettings.archive_globs = ['*.ipynb', '*.py']\n"
     if how == "an explicit class":
         config += "c.ServerApp.contents_manager_class = 'jupytext.AsyncTextFileContentsManager'\n"
-    jupyter = start_jupyter(bucket, config={"jupyter_server_config.py": config})
+    jupyter = start_jupyter(bucket, is_alone=False, config={"jupyter_server_config.py": config})
     content = notebook("paired", jupytext={"formats": "ipynb,py:percent"})
     jupyter.save("paired.ipynb", content)
     content["cells"][0]["source"] = "second = 2"
@@ -39,11 +39,14 @@ def test_both_files_of_a_jupytext_pair_are_archived(start_jupyter, bucket, how):
 def test_a_text_notebook_of_jupytext_is_archived_as_text(start_jupyter, bucket):
     pytest.importorskip("jupytext")
     jupyter = start_jupyter(
-        bucket, config={"jupyter_server_config.py": "c.BookstoreSettings.archive_globs = ['*.md']\n"}
+        bucket,
+        is_alone=False,
+        config={"jupyter_server_config.py": "c.BookstoreSettings.archive_globs = ['*.md']\n"},
     )
     jupyter.save("text.md", notebook("x = 1"))
     jupyter.flush()
     assert bucket.versions("workspace/text.md") == [jupyter.on_disk("text.md")]
+    assert jupyter.on_disk("text.md").startswith(b"---\njupyter:"), "jupytext's text, and no JSON"
 
 
 def test_s3contents_is_archived_as_it_stores(start_jupyter, bucket, moto):
@@ -56,7 +59,7 @@ c.S3ContentsManager.endpoint_url = "{moto.endpoint_url}"
 c.S3ContentsManager.access_key_id = "{moto.access_key_id}"
 c.S3ContentsManager.secret_access_key = "{moto.secret_access_key}"
 """
-    jupyter = start_jupyter(bucket, config={"jupyter_server_config.py": config})
+    jupyter = start_jupyter(bucket, is_alone=False, config={"jupyter_server_config.py": config})
     for number in range(3):
         jupyter.save("inside.ipynb", notebook(f"{number}"))
     jupyter.ok("PATCH", contents_url("inside.ipynb"), {"path": "moved.ipynb"})
@@ -80,7 +83,7 @@ c.ServerApp.contents_manager_class = "jupyterfs.metamanager.MetaManager"
 c.ServerApp.jpserver_extensions = {{"jupyterfs.extension": True, "bookstore": True}}
 c.JupyterFs.resources = [{{"name": "drive", "url": "file://{drive}", "type": "fsspec", "auth": "none"}}]
 """
-    jupyter = start_jupyter(bucket, config={"jupyter_server_config.py": config})
+    jupyter = start_jupyter(bucket, is_alone=False, config={"jupyter_server_config.py": config})
     resources = jupyter.ok("GET", "/jupyterfs/resources")
     name = next(r["drive"] for r in resources if r["name"] == "drive")
     for number in range(3):
@@ -95,7 +98,7 @@ c.JupyterFs.resources = [{{"name": "drive", "url": "file://{drive}", "type": "fs
 
 def test_what_a_collaboration_room_saves_is_archived(start_jupyter, bucket):
     pytest.importorskip("jupyter_server_ydoc")
-    jupyter = start_jupyter(bucket)
+    jupyter = start_jupyter(bucket, is_alone=False)
     jupyter.save("together.ipynb", notebook("before"))
     session = jupyter.ok("PUT", "/api/collaboration/session/together.ipynb", {"format": "json", "type": "notebook"})
     asyncio.run(_write_in_room(jupyter, session, "written = 'together'"))
