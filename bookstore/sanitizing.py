@@ -16,7 +16,7 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from html import escape, unescape
 from typing import TYPE_CHECKING, Final
 
@@ -120,7 +120,6 @@ class Inserts:
     def __init__(self) -> None:
         # Nobody's notebook has these marks.
         self._token = secrets.token_hex(8)
-        self._mark = re.compile(rf"\ue000{self._token}(\d{{1,9}})\ue001")
         self._pieces: list[tuple[Harmless, str]] = []
 
     def mark(self, html: Harmless, text: str) -> str:
@@ -130,12 +129,21 @@ class Inserts:
 
     def split(self, text: str) -> Iterator[str | Harmless]:
         """A text's own pieces and those that are put into it, in turns."""
+        if not self._pieces:  # as for most HTML
+            yield text
+            return
         for place, piece in enumerate(self._mark.split(text)):
             yield self._pieces[int(piece)][0] if place % 2 else piece
 
     def as_text(self, text: str) -> str:
         """A text with those of the pieces in it."""
+        if not self._pieces:
+            return text
         return self._mark.sub(lambda found: self._pieces[int(found[1])][1], text)
+
+    @cached_property
+    def _mark(self) -> re.Pattern[str]:
+        return re.compile(rf"\ue000{self._token}(\d{{1,9}})\ue001")
 
 
 @dataclass(frozen=True, slots=True)
