@@ -67,7 +67,7 @@ def test_rows_tell_the_day_the_time_the_author_and_the_size(place, sit_down):
     days = panel.days.all_inner_texts()
     assert days[:2] == ["Today", "Yesterday"]
     assert time.strftime("%Y", time.gmtime(now - 40 * 86400)) in days[2]
-    texts = panel.rows.all_inner_texts()
+    texts = panel.rows.all_text_contents()  # also of rows that are not painted yet
     assert [user for user in ("ann", "bo", "cleo") for text in texts if user in text] == ["ann", "bo", "cleo"]
     assert "bytes" in texts[0]
     assert "1.4 MB" in texts[1]
@@ -136,7 +136,7 @@ def test_a_restore_asks_shows_the_old_content_at_once_and_adds_a_version(place, 
     desk.dialog.wait("Restore restored.ipynb?").press("Restore")
     waiting_for(desk, "print('old')")
     panel.wait_for_rows(3)
-    assert "Restored" in panel.rows.first.inner_text()
+    panel.rows.first.get_by_text("Restored").first.wait_for(timeout=SOON)
     assert "old" in sources(place.jupyter.on_disk("restored.ipynb"))
     assert len(place.bucket.rows("workspace/restored.ipynb")) == 3
 
@@ -231,7 +231,7 @@ def test_names_and_pins_stay(place, sit_down):
     panel.do(2, "pin-version")
     panel.pinned.first.wait_for(timeout=SOON)
     assert panel.days.first.inner_text() == "Pinned"
-    assert "before the review" in panel.pinned.first.inner_text()
+    panel.pinned.first.get_by_text("before the review").wait_for(timeout=SOON)
 
     desk.reload()
     if not panel.node.is_visible():
@@ -239,10 +239,10 @@ def test_names_and_pins_stay(place, sit_down):
     panel.wait_for_rows(3)
     panel.pinned.first.wait_for(timeout=SOON)
     assert panel.pinned.count() == 1
-    assert "before the review" in panel.rows.nth(2).inner_text()
+    panel.rows.nth(2).get_by_text("before the review").wait_for(timeout=SOON)
     panel.do(2, "pin-version")
     panel.pinned.first.wait_for(state="detached", timeout=SOON)
-    assert "before the review" in panel.rows.nth(2).inner_text()
+    panel.rows.nth(2).get_by_text("before the review").wait_for(timeout=SOON)
 
 
 def test_a_link_leads_others_to_the_version(place, sit_down):
