@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 #: Seconds beyond an attempt's limit that a busy machine may need to notice.
-SLACK = 10.0
+SLACK = 2.0
 
 
 @dataclass(frozen=True)

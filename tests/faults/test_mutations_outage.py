@@ -72,7 +72,7 @@ def the_shipper_gives_up_when_the_store_is_away(patch):
 )
 async def test_the_check_of_outages_catches_it(tmp_path, bucket, monkeypatch, seed, mutation, found):
     mutation(monkeypatch)
-    wrong, _ = await check_outage(tmp_path, bucket, OUTAGE, seed=seed, slower_ms=250.0, share=0.5)
+    wrong, _ = await check_outage(tmp_path, bucket, OUTAGE, seed=seed, slower_ms=50.0, share=0.5)
     assert any(found in violation for violation in wrong), wrong
 
 
